@@ -1,0 +1,90 @@
+"""What a diagnostic is, and the bag that collects them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from archdsl.source import Span
+
+
+class Severity(StrEnum):
+    """How much a diagnostic matters: an error stops the compilation, a warning does not."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A further place in the source and what it has to do with the problem."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """A replacement of a range of the source that mends the problem."""
+
+    span: Span
+    replacement: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One problem: a stable code, a sentence, a place, and what helps to understand and mend it.
+
+    `label` is what stands under the underlined source; `chain` names the operators that made the
+    shapes, in order; `counterexample` is a size of every dim for which it goes wrong.
+    """
+
+    code: str
+    message: str
+    span: Span | None
+    label: str = ""
+    related: tuple[Label, ...] = ()
+    chain: tuple[Label, ...] = ()
+    counterexample: tuple[tuple[str, int], ...] = ()
+    notes: tuple[str, ...] = ()
+    help: tuple[str, ...] = ()
+    fix: Fix | None = None
+    severity: Severity = Severity.ERROR
+
+
+@dataclass(slots=True)
+class Diagnostics:
+    """A growing collection that drops repeats and remembers whether anything was an error."""
+
+    items: list[Diagnostic] = field(default_factory=list[Diagnostic])
+    _seen: set[tuple[str, Span | None, str]] = field(default_factory=set[tuple[str, Span | None, str]])
+
+    def add(self, diagnostic: Diagnostic) -> None:
+        key = (diagnostic.code, diagnostic.span, diagnostic.message)
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        self.items.append(diagnostic)
+
+    def __iter__(self) -> Iterator[Diagnostic]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def has_errors(self) -> bool:
+        return any(item.severity is Severity.ERROR for item in self.items)
+
+
+class ArchError(Exception):
+    """A text could not be compiled; `diagnostics` says why, `str()` is the rendered report."""
+
+    def __init__(self, diagnostics: tuple[Diagnostic, ...], report: str) -> None:
+        super().__init__(report)
+        self.diagnostics = diagnostics
+
+
+class InternalError(Exception):
+    """The compiler itself is wrong; never the fault of the text."""

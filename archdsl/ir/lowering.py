@@ -1,0 +1,137 @@
+"""What an operator tells a backend: plain data for PyTorch, a small protocol for ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from archdsl.ir.dims import Dim
+from archdsl.ir.types import DType, TensorType
+
+# ---------------------------------------------------------------------------------- PyTorch
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """The operator's input at that position."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class AllInputs:
+    """All inputs as one tuple, for variadic calls such as `torch.cat((a, b))`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """The operator's own parameter or buffer of that name (only inside a layer)."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`target(*args, **kwargs)`; a target that begins with `.` is a method of the first argument.
+
+    Arguments are `Input`, `AllInputs`, `Own`, nested `Call`/`Infix`/`Index`, `Dim` (a constant is
+    written out, a symbolic one is read off the inputs at run time), `DType`, and plain int, float,
+    bool, str, None, and tuples and lists of all these. Targets are written as in source that has
+    `import torch`, `from torch import nn` and `from torch.nn import functional as F`.
+    """
+
+    target: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Infix:
+    """`left symbol right`, or `symbol right` when `left` is None."""
+
+    symbol: str
+    left: Any
+    right: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """`value[items]`; an item is an int, a Dim, None, `slice` of those, or `...` (Ellipsis)."""
+
+    value: Any
+    items: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """An `nn.Module` to construct; its arguments are plain values and Dims, no inputs."""
+
+    target: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+Expression = Input | AllInputs | Own | Call | Infix | Index
+
+
+# ------------------------------------------------------------------------------------- ONNX
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """A tensor of the ONNX graph under construction: its name there and its type."""
+
+    name: str
+    type: TensorType
+
+
+class Unsupported(Exception):
+    """This operator, with these attributes, has no exact form on the target; the reason follows.
+
+    `help` says what would work (another opset, a fixed size …).
+    """
+
+    def __init__(self, reason: str, help: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.help = help
+
+
+class OnnxGraph(Protocol):
+    """What an operator may ask of the ONNX graph it is lowered into."""
+
+    @property
+    def opset(self) -> int:
+        """The opset of the default domain that is being emitted."""
+        ...
+
+    def node(self, op_type: str, *inputs: Operand | None, type: TensorType, **attributes: Any) -> Operand:
+        """Append a node with one output of the given type; None leaves an optional input out."""
+        ...
+
+    def nodes(
+        self, op_type: str, *inputs: Operand | None, types: Sequence[TensorType], **attributes: Any
+    ) -> tuple[Operand, ...]:
+        """Append a node with several outputs."""
+        ...
+
+    def weight(self, name: str) -> Operand:
+        """The operator's own parameter or buffer, as an initializer."""
+        ...
+
+    def constant(self, value: Any, dtype: DType) -> Operand:
+        """An initializer from a number or a nested list (shared between equal constants)."""
+        ...
+
+    def shape(self, dims: Sequence[Dim]) -> Operand:
+        """A 1-D int64 tensor of the dims: an initializer when all are known, else computed."""
+        ...
+
+    def reshape(self, x: Operand, type: TensorType) -> Operand:
+        """`x` with the dims of `type`, in the cheapest exact form (0 and -1 before Shape nodes)."""
+        ...
+
+    def size(self, dim: Dim, dtype: DType) -> Operand:
+        """A dim as a rank-0 tensor of that dtype."""
+        ...

@@ -1,0 +1,200 @@
+"""The model on one page: values, members, nodes, blocks; immutable, with an exact JSON form.
+
+A model is a table of blocks and the key of the one that is built. A block is specialised on its
+static arguments and on every input size that is a constant; sizes that are symbolic stay symbols
+of the block's own, so equal instances are expanded once and shared. Repetition and conditions are
+already expanded; `frames` remember which loop pass or branch a node came from, so that emitters
+can write loops and conditions again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, WithJsonSchema
+
+from archdsl.ir.dims import Dim
+from archdsl.ir.op import REGISTRY, Op, Weight
+from archdsl.ir.proof import Condition
+from archdsl.ir.types import TensorType
+from archdsl.source import Span
+
+IR_VERSION = 1
+
+
+def _read_op(data: Any) -> Op:
+    if isinstance(data, Op):
+        return data
+    attributes = dict(data)
+    name = attributes.pop("op")
+    if name not in REGISTRY:
+        raise ValueError(f"unknown operator {name}")
+    return REGISTRY[name].model_validate(attributes)
+
+
+def _write_op(op: Op) -> dict[str, Any]:
+    return {"op": op.layer or op.function, **op.model_dump(mode="json")}
+
+
+OpField = Annotated[
+    Op,
+    PlainValidator(_read_op),
+    PlainSerializer(_write_op),
+    WithJsonSchema({"type": "object", "properties": {"op": {"type": "string"}}, "required": ["op"]}),
+]
+"""An operator with its attributes, `{"op": "Conv", "out_channels": 64, …}` in JSON."""
+
+Static = Dim | bool | float | str | tuple["Static", ...] | None
+"""A compile-time value: integers are dims, so that they can remember the expression they came from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One enclosing `for`, `repeat` or `if`: `site` identifies the statement within the block.
+
+    Loops have the variable (if any), the index of this pass and the bounds; branches have the
+    condition, as a Python expression over the block's parameters and dims, and which way it went.
+    """
+
+    kind: Literal["for", "repeat", "if"]
+    site: int
+    variable: str | None = None
+    index: int = 0
+    start: Dim | None = None
+    stop: Dim | None = None
+    condition: str | None = None
+    taken: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor in a block: the variable it was first bound to (or ""), its type, its place."""
+
+    name: str
+    type: TensorType
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """A static argument of a block: the parameter's name and its value (layers as their text)."""
+
+    name: str
+    kind: Literal["int", "float", "bool", "str", "layer", "list"]
+    value: Static
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an attribute's value came from: a dim with its origin, or a parameter's name."""
+
+    attribute: str
+    value: Dim | tuple[Dim, ...] | str
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Member(_Frozen):
+    """An instance that may own weights, under its dotted path: a layer, or a block's instance.
+
+    `path` is relative to the block. `weights` are a layer's own; a block's are found in the block.
+    """
+
+    path: str
+    weights: tuple[Weight, ...] = ()
+    block: str | None = None
+    """Key of the block, for an instance of a block."""
+    arguments: tuple[Argument, ...] = ()
+    """What was written for the block's parameters, with origins in the caller's terms."""
+    frames: tuple[Frame, ...] = ()
+    span: Span
+
+
+class Node(_Frozen):
+    """One application: of an operator (`op`), through a `member` if it is a layer, or of a block."""
+
+    op: OpField | None = None
+    block: str | None = None
+    member: str | None = None
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    dims: tuple[tuple[str, Dim], ...] = ()
+    """For a block: each of its symbols in the caller's terms."""
+    scope: str = ""
+    """The labelled scope a function stands in, for node names."""
+    origins: tuple[Origin, ...] = ()
+    frames: tuple[Frame, ...] = ()
+    span: Span
+
+
+class Port(_Frozen):
+    """A named input or output; a `training` output exists only while training."""
+
+    name: str
+    value: int
+    training: bool = False
+
+
+class Borrowed(_Frozen):
+    """A weight used as a value: the block's own `param`/`buffer`, or a member's, by its path."""
+
+    path: str
+    value: int
+
+
+class Requirement(_Frozen):
+    """What a block demands of its sizes, why, and where that was written."""
+
+    condition: Condition
+    reason: str
+    span: Span
+
+
+class Block(_Frozen):
+    """A specialised block. Values are numbered; nodes stand in an order that can be executed."""
+
+    name: str
+    doc: str = ""
+    arguments: tuple[Argument, ...] = ()
+    symbols: tuple[str, ...] = ()
+    """Sizes that stay symbolic, each exactly the size of some input axis."""
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    values: tuple[Value, ...]
+    weights: tuple[Weight, ...] = ()
+    """The block's own `param`s and `buffer`s, under their own names."""
+    borrowed: tuple[Borrowed, ...] = ()
+    members: tuple[Member, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
+    span: Span
+
+    def type(self, value: int) -> TensorType:
+        """The type of a value by its number."""
+        return self.values[value].type
+
+    @cached_property
+    def member(self) -> Mapping[str, Member]:
+        """Members by path."""
+        return {member.path: member for member in self.members}
+
+
+class Model(_Frozen):
+    """A network that can be built: its blocks by key, and the key of the outermost."""
+
+    ir_version: Literal[1] = IR_VERSION
+    edition: int
+    name: str
+    doc: str = ""
+    entry: str
+    blocks: dict[str, Block]
+
+    @property
+    def root(self) -> Block:
+        """The outermost block."""
+        return self.blocks[self.entry]

@@ -1,0 +1,66 @@
+"""What operators demand of sizes, and which demands are left to the caller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from archdsl.ir.dims import Dim
+from archdsl.ir.proof import Compare, Condition, Facts, Verdict
+from archdsl.ir.types import ShapeError
+
+
+@dataclass(slots=True)
+class Obligations:
+    """Proves demands from the facts in force; lower bounds it can't prove are deferred.
+
+    A deferred condition becomes a precondition of the block: its caller must prove it, and at
+    the model it must follow from a `require`.
+    """
+
+    facts: Facts
+    deferred: list[tuple[Condition, str]] = field(default_factory=list[tuple[Condition, str]])
+
+    def equal(self, left: Dim, right: Dim) -> bool:
+        """Whether two sizes are the same for every admissible size."""
+        return left == right or self.facts.prove(Compare(left, "==", right)).proved
+
+    def at_least(self, dim: Dim, bound: int) -> bool:
+        """Whether a size is provably at least `bound`."""
+        return self.facts.prove(Compare(dim, ">=", Dim.of(bound))).proved
+
+    def demand_equal(self, left: Dim, right: Dim, message: str, *, inputs: tuple[int, ...] = ()) -> None:
+        """Raise ShapeError with the counter-example unless two sizes are provably the same."""
+        if left == right:
+            return
+        self.demand(Compare(left, "==", right), message, inputs=inputs)
+
+    def demand(self, condition: Condition, message: str, *, inputs: tuple[int, ...] = ()) -> None:
+        """Raise ShapeError with the counter-example unless the condition is provable."""
+        verdict = self.facts.prove(condition)
+        if not verdict.proved:
+            raise refusal(verdict, message, inputs)
+
+    def demand_at_least(self, dim: Dim, bound: int, message: str) -> None:
+        """Prove a lower bound, refuse it when it can never hold, or leave it to the caller."""
+        value = dim.value
+        if value is not None and value < bound:
+            raise ShapeError(message)
+        condition = Compare(dim, ">=", Dim.of(bound))
+        if value is None and not self.facts.prove(condition).proved:
+            self.deferred.append((condition, message))
+
+    def demand_multiple(self, dim: Dim, divisor: Dim | int, message: str) -> None:
+        """Raise ShapeError unless a size is provably a multiple of another."""
+        self.demand(Compare(dim % divisor, "==", Dim.of(0)), message)
+
+
+def refusal(verdict: Verdict, message: str, inputs: tuple[int, ...] = ()) -> ShapeError:
+    """The error for a demand that was refuted or could not be decided."""
+    if verdict.refuted:
+        return ShapeError(message, inputs=inputs, counterexample=verdict.counterexample)
+    return ShapeError(
+        f"{message} (this could not be decided)",
+        inputs=inputs,
+        help="state what you know of the sizes with `require`",
+        code="undecided",
+    )

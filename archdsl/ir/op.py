@@ -1,0 +1,144 @@
+"""The contract of an operator, its weights, and the registry that fills itself."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from archdsl.ir.dims import Dim
+from archdsl.ir.lowering import Expression, Module, OnnxGraph, Operand, Unsupported
+from archdsl.ir.types import DType, TensorType
+
+if TYPE_CHECKING:
+    from archdsl.ir.obligations import Obligations
+
+
+@dataclass(frozen=True, slots=True)
+class Init:
+    """How a weight begins: a distribution of `torch.nn.init` with its arguments.
+
+    `uniform(a, b)`, `normal(mean, std)`, `trunc_normal(mean, std, a, b)`, `constant(val)`,
+    `zeros()`, `ones()`, `kaiming_uniform(a, mode, nonlinearity)`, `kaiming_normal(…)`,
+    `xavier_uniform(gain)`, `xavier_normal(gain)`, `dirac()`, `eye()`, `bilinear()`.
+    """
+
+    kind: str
+    arguments: tuple[tuple[str, float | str], ...] = ()
+
+    @staticmethod
+    def of(kind: str, **arguments: float | str) -> Init:
+        return Init(kind, tuple(arguments.items()))
+
+
+ZEROS = Init("zeros")
+ONES = Init("ones")
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A parameter (trained) or buffer (state) that an operator owns, under torch's name."""
+
+    name: str
+    dims: tuple[Dim, ...]
+    init: Init
+    dtype: DType = DType.FLOAT32
+    kind: Literal["parameter", "buffer"] = "parameter"
+
+
+class Op(BaseModel):
+    """What one operator is: attributes as fields, inputs as the arguments of `infer`.
+
+    A subclass names itself as a layer (`layer="Conv"`, may own weights, is numbered), as a
+    function (`function="relu"`), or as both. Everything about it stands in its class.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    layer: ClassVar[str | None] = None
+    function: ClassVar[str | None] = None
+    positional: ClassVar[tuple[str, ...]] = ()
+    """Attributes that may be given without their names, in order."""
+
+    weight_output_axis: ClassVar[int | None] = None
+    """Axis of `weight` that is the output channel, when a following affine map can be folded in."""
+
+    @classmethod
+    def __pydantic_init_subclass__(
+        cls, *, layer: str | None = None, function: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if layer is None and function is None:
+            return
+        cls.layer, cls.function = layer, function
+        for name in (layer, function):
+            if name is None:
+                continue
+            if name in REGISTRY:
+                raise TypeError(f"two operators are called {name}")
+            REGISTRY[name] = cls
+
+    # ------------------------------------------------------------------- what every op answers
+
+    def infer(self, check: Obligations, *inputs: Any) -> TensorType | tuple[TensorType, ...]:
+        """The output type (a tuple for several outputs); raises ShapeError."""
+        raise NotImplementedError
+
+    def weights(self, *inputs: TensorType) -> tuple[Weight, ...]:
+        """Parameters and buffers for these inputs, in the order torch registers them."""
+        return ()
+
+    def macs(self, *inputs: TensorType) -> Dim:
+        """Multiply-adds of convolutions and matrix products; zero for everything else."""
+        return Dim.of(0)
+
+    def torch_module(self, *inputs: TensorType) -> Module:
+        """The `nn.Module` of the layer form."""
+        raise Unsupported(f"{type(self).__name__} has no layer form in PyTorch")
+
+    def torch_call(self, *inputs: TensorType) -> Expression:
+        """The expression of the function form."""
+        raise Unsupported(f"{type(self).__name__} has no function form in PyTorch")
+
+    def onnx(self, g: OnnxGraph, *inputs: Operand) -> Operand | tuple[Operand, ...]:
+        """Append nodes to the graph and return the output(s)."""
+        raise Unsupported(f"{type(self).__name__} has no ONNX form")
+
+    def affine(self, weights: Mapping[str, Any]) -> tuple[Any, Any] | None:
+        """(scale, shift) per channel, from float64 arrays, if in inference it is just that."""
+        return None
+
+    # -------------------------------------------------------------------------- conveniences
+
+    @classmethod
+    def input_names(cls) -> tuple[str, ...]:
+        """Port names, from the signature of `infer`; a variadic one begins with `*`."""
+        parameters = list(inspect.signature(cls.infer).parameters.values())[2:]
+        return tuple(
+            f"*{p.name}" if p.kind is inspect.Parameter.VAR_POSITIONAL else p.name for p in parameters
+        )
+
+    @classmethod
+    def required_inputs(cls) -> int:
+        """How many inputs must be given; those with a default may be left out."""
+        parameters = list(inspect.signature(cls.infer).parameters.values())[2:]
+        return sum(
+            p.default is inspect.Parameter.empty and p.kind is not inspect.Parameter.VAR_POSITIONAL
+            for p in parameters
+        )
+
+    def changed(self, *names: str) -> dict[str, Any]:
+        """Those of the named attributes that differ from their defaults, for torch keywords."""
+        fields = type(self).model_fields
+        return {
+            name: getattr(self, name)
+            for name in names
+            if getattr(self, name) != fields[name].get_default()
+        }
+
+
+REGISTRY: dict[str, type[Op]] = {}
+"""Every operator under each of its names; filled by the class definitions in `archdsl.ops`."""

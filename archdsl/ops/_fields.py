@@ -1,0 +1,37 @@
+"""Types of attributes that operators share: their domains in one place."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from archdsl.ir.dims import Dim
+from archdsl.ir.types import ShapeError
+
+Positive = Annotated[int, Field(ge=1, lt=2**31)]
+NonNegative = Annotated[int, Field(ge=0, lt=2**31)]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Axis = int | str
+"""An axis by position (negative from the end) or by name."""
+
+Size = Positive | tuple[Positive, ...]
+"""One number for every spatial axis, or one for each."""
+
+Offset = NonNegative | tuple[NonNegative, ...]
+"""As `Size`, zero allowed."""
+
+Shape = tuple[Dim, ...]
+"""Sizes that may be symbolic."""
+
+
+def per_axis(value: int | tuple[int, ...], rank: int, attribute: str) -> tuple[int, ...]:
+    """One number for each of `rank` axes, from a number or a tuple of exactly that length."""
+    if isinstance(value, int):
+        return (value,) * rank
+    if len(value) != rank:
+        raise ShapeError(
+            f"`{attribute}` has {len(value)} numbers, but the input has {rank} spatial axes",
+            attribute=attribute,
+        )
+    return value
