@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from archdsl.source import Span
+from archdsl.source import Sources, Span
 
 
 class Severity(StrEnum):
@@ -58,7 +58,9 @@ class Diagnostics:
     """A growing collection that drops repeats and remembers whether anything was an error."""
 
     items: list[Diagnostic] = field(default_factory=list[Diagnostic])
-    _seen: set[tuple[str, Span | None, str]] = field(default_factory=set[tuple[str, Span | None, str]])
+    _seen: set[tuple[str, Span | None, str]] = field(
+        default_factory=set[tuple[str, Span | None, str]]
+    )
 
     def add(self, diagnostic: Diagnostic) -> None:
         key = (diagnostic.code, diagnostic.span, diagnostic.message)
@@ -81,9 +83,15 @@ class Diagnostics:
 class ArchError(Exception):
     """A text could not be compiled; `diagnostics` says why, `str()` is the rendered report."""
 
-    def __init__(self, diagnostics: tuple[Diagnostic, ...], report: str) -> None:
+    def __init__(
+        self,
+        diagnostics: tuple[Diagnostic, ...],
+        report: str,
+        sources: Sources | None = None,
+    ) -> None:
         super().__init__(report)
         self.diagnostics = diagnostics
+        self.sources: Sources = sources or {}
 
 
 class InternalError(Exception):

@@ -63,7 +63,7 @@ class Source:
         """The zero-based column in UTF-16 code units, as editors count."""
         place = self.place(offset)
         before = self.line(place.line)[: place.column - 1]
-        return len(before.encode("utf-16-le")) // 2
+        return len(before.encode("utf-16-le", "surrogatepass")) // 2
 
 
 Sources = Mapping[str, Source]

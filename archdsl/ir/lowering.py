@@ -20,6 +20,13 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class InputOrNumber:
+    """As `Input`, but a constant is written as its plain number, not made a tensor first."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class AllInputs:
     """All inputs as one tuple, for variadic calls such as `torch.cat((a, b))`."""
 
@@ -32,12 +39,22 @@ class Own:
 
 
 @dataclass(frozen=True, slots=True)
+class Training:
+    """Whether the module is training: `self.training`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The device of the block's first input or weight, for tensors made from nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """`target(*args, **kwargs)`; a target that begins with `.` is a method of the first argument.
 
-    Arguments are `Input`, `AllInputs`, `Own`, nested `Call`/`Infix`/`Index`, `Dim` (a constant is
-    written out, a symbolic one is read off the inputs at run time), `DType`, and plain int, float,
-    bool, str, None, and tuples and lists of all these. Targets are written as in source that has
+    Arguments are `Input`, `InputOrNumber`, `AllInputs`, `Own`, `Training`, `Device`, nested
+    `Call`/`Infix`/`Index`, `Dim` (a constant is written out, a symbolic one is read off the inputs
+    at run time), `DType`, and plain int, float, bool, str, None, and tuples and lists of all these. Targets are written as in source that has
     `import torch`, `from torch import nn` and `from torch.nn import functional as F`.
     """
 
@@ -57,7 +74,7 @@ class Infix:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """`value[items]`; an item is an int, a Dim, None, `slice` of those, or `...` (Ellipsis)."""
+    """`value[items]`; an item is an int, Dim, None, `Input`, `slice` of those, or `...`."""
 
     value: Any
     items: tuple[Any, ...]
@@ -72,7 +89,10 @@ class Module:
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-Expression = Input | AllInputs | Own | Call | Infix | Index
+Number = Dim | bool | int | float
+"""A constant: it is written out where `InputOrNumber` takes it, and made a tensor elsewhere."""
+
+Expression = Input | InputOrNumber | AllInputs | Own | Call | Infix | Index | Number
 
 
 # ------------------------------------------------------------------------------------- ONNX

@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    WithJsonSchema,
+)
 
 from archdsl.ir.dims import Dim
 from archdsl.ir.op import REGISTRY, Op, Weight
@@ -47,8 +54,47 @@ OpField = Annotated[
 ]
 """An operator with its attributes, `{"op": "Conv", "out_channels": 64, …}` in JSON."""
 
-Static = Dim | bool | float | str | tuple["Static", ...] | None
-"""A compile-time value: integers are dims, so that they can remember the expression they came from."""
+_DIMS = TypeAdapter(Dim)
+
+
+def _read_static(data: Any) -> Any:
+    match data:
+        case {"size": size}:
+            return _DIMS.validate_python(size)
+        case {"text": str(text)}:
+            return text
+        case {"real": value}:
+            return float(value)
+        case list() | tuple():
+            return tuple(_read_static(item) for item in data)
+        case None | bool() | float() | str() | Dim():
+            return data
+        case _:
+            return _DIMS.validate_python(data)
+
+
+def _write_static(value: Any) -> Any:
+    match value:
+        case str():
+            return {"text": value}
+        case float():
+            return {"real": repr(value)}
+        case tuple():
+            return [_write_static(item) for item in value]
+        case Dim():
+            size = _DIMS.dump_python(value, mode="json")
+            return {"size": size} if isinstance(size, str) else size
+        case _:
+            return value
+
+
+Static = Annotated[
+    Any,
+    PlainValidator(_read_static),
+    PlainSerializer(_write_static, when_used="json"),
+    WithJsonSchema({"description": "a size, {real}, {text}, true, false, null, or a list of these"}),
+]
+"""A compile-time value: an integer is a `Dim`, so that it remembers the expression it came from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +138,7 @@ class Origin:
     """Where an attribute's value came from: a dim with its origin, or a parameter's name."""
 
     attribute: str
-    value: Dim | tuple[Dim, ...] | str
+    value: Static
 
 
 class _Frozen(BaseModel):

@@ -54,6 +54,27 @@ class Obligations:
         self.demand(Compare(dim % divisor, "==", Dim.of(0)), message)
 
 
+class Settled(Obligations):
+    """Takes every demand as met: for lowering what has been inferred before."""
+
+    def equal(self, left: Dim, right: Dim) -> bool:
+        return left == right
+
+    def at_least(self, dim: Dim, bound: int) -> bool:
+        return dim.value is not None and dim.value >= bound
+
+    def demand(
+        self, condition: Condition, message: str, *, inputs: tuple[int, ...] = ()
+    ) -> None:
+        return
+
+    def demand_at_least(self, dim: Dim, bound: int, message: str) -> None:
+        return
+
+
+SETTLED = Settled(Facts())
+
+
 def refusal(verdict: Verdict, message: str, inputs: tuple[int, ...] = ()) -> ShapeError:
     """The error for a demand that was refuted or could not be decided."""
     if verdict.refuted:

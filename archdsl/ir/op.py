@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Init:
     """How a weight begins: a distribution of `torch.nn.init` with its arguments.
 
-    `uniform(a, b)`, `normal(mean, std)`, `trunc_normal(mean, std, a, b)`, `constant(val)`,
-    `zeros()`, `ones()`, `kaiming_uniform(a, mode, nonlinearity)`, `kaiming_normal(…)`,
+    `uniform(a, b)`, `normal(mean, std)` (an embedding's then has zeros in its row `zero_row`),
+    `trunc_normal(mean, std, a, b)`, `constant(val)`, `zeros()`, `ones()`, `kaiming_uniform(a, mode, nonlinearity)`, `kaiming_normal(…)`,
     `xavier_uniform(gain)`, `xavier_normal(gain)`, `dirac()`, `eye()`, `bilinear()`.
     """
 
@@ -66,6 +66,12 @@ class Op(BaseModel):
     weight_output_axis: ClassVar[int | None] = None
     """Axis of `weight` that is the output channel, when a following affine map can be folded in."""
 
+    def __init_subclass__(
+        cls, *, layer: str | None = None, function: str | None = None, **kwargs: Any
+    ) -> None:
+        """Takes the names that `__pydantic_init_subclass__` registers."""
+        super().__init_subclass__(**kwargs)
+
     @classmethod
     def __pydantic_init_subclass__(
         cls, *, layer: str | None = None, function: str | None = None, **kwargs: Any
@@ -107,7 +113,7 @@ class Op(BaseModel):
         """Append nodes to the graph and return the output(s)."""
         raise Unsupported(f"{type(self).__name__} has no ONNX form")
 
-    def affine(self, weights: Mapping[str, Any]) -> tuple[Any, Any] | None:
+    def as_affine(self, weights: Mapping[str, Any]) -> tuple[Any, Any] | None:
         """(scale, shift) per channel, from float64 arrays, if in inference it is just that."""
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import Field
 
@@ -25,9 +25,12 @@ Shape = tuple[Dim, ...]
 """Sizes that may be symbolic."""
 
 
-def per_axis(value: int | tuple[int, ...], rank: int, attribute: str) -> tuple[int, ...]:
+Number = TypeVar("Number", bound=int | None)
+
+
+def per_axis(value: Number | tuple[Number, ...], rank: int, attribute: str) -> tuple[Number, ...]:
     """One number for each of `rank` axes, from a number or a tuple of exactly that length."""
-    if isinstance(value, int):
+    if not isinstance(value, tuple):
         return (value,) * rank
     if len(value) != rank:
         raise ShapeError(

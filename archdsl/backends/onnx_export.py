@@ -1,0 +1,183 @@
+"""A model as an ONNX file: graph, weights, metadata, for a given opset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto
+
+from archdsl.backends.fold_affine import Arrays, fold_affine
+from archdsl.backends.onnx_file import Initializer, attach, write
+from archdsl.backends.onnx_lowering import NotExportableError, Refusal, lower
+from archdsl.backends.weights import WeightsMismatchError, compare, initial_weight
+from archdsl.ir.model import Block, Model
+from archdsl.ir.proof import Compare
+from archdsl.passes.flatten import flatten
+from archdsl.passes.state import state
+
+Array = np.ndarray[Any, Any]
+
+IR_VERSIONS: Mapping[int, int] = {
+    17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 12, 25: 13, 26: 13,
+}  # fmt: skip
+"""The opsets that can be emitted, each with the lowest IR version that has it."""
+
+DEFAULT_OPSET = 17
+
+
+def export(
+    model: Model,
+    weights: Mapping[str, Array] | None,
+    *,
+    opset: int = DEFAULT_OPSET,
+    seed: int = 0,
+    fold: bool = True,
+    training_outputs: bool = False,
+) -> ModelProto:
+    """The model in memory, with its weights; drawn from the seed when none are given."""
+    request = Request(model, weights, opset, seed, fold, training_outputs)
+    proto, initializers = prepare(request)
+    attach(proto, initializers)
+    return proto
+
+
+def save(
+    path: str | PathLike[str],
+    model: Model,
+    weights: Mapping[str, Array] | None,
+    *,
+    opset: int = DEFAULT_OPSET,
+    seed: int = 0,
+    fold: bool = True,
+    training_outputs: bool = False,
+    external: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write the model to a file, atomically; weights stream to it one after the other.
+
+    They go to a file beside it when that is wanted, and when one file cannot hold them.
+    `progress` is told how many bytes of weights are written, and of how many.
+    """
+    request = Request(model, weights, opset, seed, fold, training_outputs)
+    proto, initializers = prepare(request)
+    write(path, proto, initializers, external=external, progress=progress)
+
+
+def refusals(
+    model: Model, *, opset: int = DEFAULT_OPSET, training_outputs: bool = False
+) -> tuple[Refusal, ...]:
+    """Everything in the model that has no exact form at this opset; none means it exports."""
+    try:
+        _lower_unfolded(model, opset, training_outputs)
+    except NotExportableError as problem:
+        return problem.refusals
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be exported, and how."""
+
+    model: Model
+    weights: Mapping[str, Array] | None
+    opset: int
+    seed: int
+    fold: bool
+    training_outputs: bool
+
+
+def prepare(request: Request) -> tuple[ModelProto, list[Initializer]]:
+    """The model without its weights, and the weights in order, not yet computed."""
+    _demand_opset(request.opset)
+    block = flatten(request.model, keep_training=request.training_outputs)
+    arrays = _arrays(request)
+    if request.fold:
+        block, arrays = fold_affine(block, arrays)
+    graph, used = lower(block, request.model.name, request.opset)
+    proto = _model(request.model, request.opset)
+    proto.graph.MergeFrom(graph)
+    initializers = [Initializer(path, operand.type, arrays[path]) for path, operand in used.items()]
+    return proto, initializers
+
+
+def _demand_opset(opset: int) -> None:
+    if opset in IR_VERSIONS:
+        return
+    first, last = min(IR_VERSIONS), max(IR_VERSIONS)
+    reason = f"opset {opset} cannot be emitted; those from {first} to {last} can"
+    raise NotExportableError(
+        [Refusal(None, reason, f"use opset {DEFAULT_OPSET}, the most portable")]
+    )
+
+
+def _lower_unfolded(model: Model, opset: int, training_outputs: bool) -> frozenset[str]:
+    """The paths of the weights that the unfolded graph uses."""
+    _demand_opset(opset)
+    block = flatten(model, keep_training=training_outputs)
+    return frozenset(lower(block, model.name, opset)[1])
+
+
+def _arrays(request: Request) -> Arrays:
+    expected = state(request.model)
+    given = request.weights
+    if given is None:
+        return {path: partial(initial_weight, w, request.seed) for path, w in expected.items()}
+    report = compare(expected, given)
+    if report.missing:
+        # Weights that only training uses, and counters, may be missing.
+        needed = _lower_unfolded(request.model, request.opset, request.training_outputs)
+        report = report.without_missing(set(report.missing) - needed)
+    if not report.fits:
+        raise WeightsMismatchError(report)
+    return {path: partial(np.asarray, given[path]) for path in expected if path in given}
+
+
+def _model(model: Model, opset: int) -> ModelProto:
+    proto = ModelProto(
+        ir_version=IR_VERSIONS[opset],
+        producer_name="archdsl",
+        producer_version=version("archdsl"),
+        doc_string=model.doc or model.root.doc,
+    )
+    proto.opset_import.add(domain="", version=opset)
+    for key, value in _metadata(model).items():
+        proto.metadata_props.add(key=key, value=value)
+    return proto
+
+
+def _metadata(model: Model) -> dict[str, str]:
+    facts = {
+        "archdsl.edition": str(model.edition),
+        "archdsl.model": model.name,
+        "archdsl.sizes": json.dumps(_least_sizes(model.root)),
+    }
+    if model.root.requirements:
+        stated = [str(requirement.condition) for requirement in model.root.requirements]
+        facts["archdsl.requirements"] = json.dumps(stated)
+    return facts
+
+
+def _least_sizes(block: Block) -> dict[str, int]:
+    """The least size of each symbol, as far as single requirements say it."""
+    least = dict.fromkeys(block.symbols, 1)
+    for requirement in block.requirements:
+        bound = _bound(requirement.condition)
+        if bound is not None and bound[0] in least:
+            least[bound[0]] = max(least[bound[0]], bound[1])
+    return least
+
+
+def _bound(condition: object) -> tuple[str, int] | None:
+    if not isinstance(condition, Compare):
+        return None
+    symbol, bound = condition.left.symbol_name, condition.right.value
+    if symbol is None or bound is None or condition.relation not in (">", ">="):
+        return None
+    return symbol, bound + (condition.relation == ">")

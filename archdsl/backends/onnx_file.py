@@ -1,0 +1,247 @@
+"""ONNX models in files: weights stream into them, and nothing half-written ever stands there.
+
+A model file is written as protobuf lays it out, field by field, so that no second copy of the
+weights is made; the bytes are those of protobuf's own serializer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from onnx import GraphProto, ModelProto, TensorProto
+
+from archdsl.backends.arrays import numpy_dtype
+from archdsl.backends.onnx_graph import ELEMENT_TYPES
+from archdsl.files import atomic
+from archdsl.ir.types import TensorType
+
+Array = np.ndarray[Any, Any]
+Progress = Callable[[int, int], None]
+
+LARGEST_FILE = 2**31 - 1
+"""What protobuf can hold in one message."""
+
+LEAST_EXTERNAL = 1024
+"""Smaller weights stay in the model, where shape inference can see them."""
+
+ALIGNMENT = 4096
+"""Runtimes map weights into memory, which begins at whole pages."""
+
+_GRAPH_FIELD = ModelProto.DESCRIPTOR.fields_by_name["graph"].number
+_INITIALIZER_FIELD = GraphProto.DESCRIPTOR.fields_by_name["initializer"].number
+_RAW_DATA_FIELD = TensorProto.DESCRIPTOR.fields_by_name["raw_data"].number
+
+
+@dataclass(frozen=True, slots=True)
+class Initializer:
+    """A weight that is yet to be computed or read: its path, its type, and how."""
+
+    name: str
+    type: TensorType
+    array: Callable[[], Array]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(int(str(dim)) for dim in self.type.dims)
+
+    def size(self) -> int:
+        """How many bytes it has."""
+        itemsize = numpy_dtype(self.type.dtype).itemsize
+        return itemsize * prod(self.shape)
+
+    def bytes(self) -> memoryview:
+        """Its elements, as they stand in a file."""
+        array = np.ascontiguousarray(self.array()).reshape(-1)
+        return array.view(np.uint8).data
+
+    def header(self) -> TensorProto:
+        """The tensor without its elements."""
+        return TensorProto(
+            name=self.name, dims=self.shape, data_type=ELEMENT_TYPES[self.type.dtype]
+        )
+
+
+def attach(model: ModelProto, initializers: Sequence[Initializer]) -> None:
+    """Put the weights into the model, after the constants of the graph."""
+    for initializer in initializers:
+        tensor = initializer.header()
+        tensor.raw_data = bytes(initializer.bytes())
+        model.graph.initializer.append(tensor)
+
+
+def write(
+    path: str | os.PathLike[str],
+    model: ModelProto,
+    initializers: Sequence[Initializer],
+    *,
+    external: bool,
+    progress: Progress | None,
+) -> None:
+    """Write a model and its weights; beside it when wanted, or when one file cannot hold them."""
+    target = Path(path).resolve()
+    meter = _Meter(sum(initializer.size() for initializer in initializers), progress)
+    beside = external and any(i.size() >= LEAST_EXTERNAL for i in initializers)
+    if beside or _whole_size(model, initializers) > LARGEST_FILE:
+        data = _write_data(target, model, initializers, meter)
+        _write_model(target, model, (), meter)
+        _remove_old_data(target, data)
+    else:
+        _write_model(target, model, initializers, meter)
+        _remove_old_data(target, None)
+
+
+class _Meter:
+    """Tells how far the writing is."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._done, self._total, self._progress = 0, total, progress
+
+    def add(self, count: int) -> None:
+        self._done += count
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
+
+def _whole_size(model: ModelProto, initializers: Sequence[Initializer]) -> int:
+    """An upper bound of the size of one file with everything in it."""
+    weights = sum(i.size() + i.header().ByteSize() + 32 for i in initializers)
+    return model.ByteSize() + weights + 64
+
+
+def _contents(initializers: Sequence[Initializer]) -> Generator[memoryview]:
+    """What each weight has in the file; the next is computed while one is written."""
+    with ThreadPoolExecutor(1) as worker:
+        ahead: Future[memoryview] | None = None
+        for initializer in initializers:
+            current, ahead = ahead, worker.submit(initializer.bytes)
+            if current is not None:
+                yield current.result()
+        if ahead is not None:
+            yield ahead.result()
+
+
+# ----------------------------------------------------------------------------------- the model
+
+
+def _write_model(
+    target: Path, model: ModelProto, initializers: Sequence[Initializer], meter: _Meter
+) -> None:
+    """Write the model with these weights after its own constants; the message is used up."""
+    graph_head, graph_tail = _cut_after(model.graph, _INITIALIZER_FIELD)
+    headers = [_tensor_header(initializer) for initializer in initializers]
+    size = len(graph_head) + len(graph_tail)
+    size += sum(len(h) + i.size() for h, i in zip(headers, initializers, strict=True))
+    model.ClearField("graph")
+    head, tail = _cut_after(model, _GRAPH_FIELD)
+    with atomic(target) as file:
+        file.write(head + _length_prefix(_GRAPH_FIELD, size) + graph_head)
+        for header, content in zip(headers, _contents(initializers), strict=True):
+            file.write(header)
+            file.write(content)
+            meter.add(content.nbytes)
+        file.write(graph_tail + tail)
+
+
+def _cut_after(message: ModelProto | GraphProto, number: int) -> tuple[bytes, bytes]:
+    """The serialized fields up to a number, and those after it; the former are cleared."""
+    whole = message.SerializeToString(deterministic=True)
+    for field, _ in message.ListFields():
+        if field.number <= number:
+            message.ClearField(field.name)
+    end = len(whole) - message.ByteSize()
+    return whole[:end], whole[end:]
+
+
+def _tensor_header(initializer: Initializer) -> bytes:
+    """Everything of an initializer that stands before its elements."""
+    header = initializer.header().SerializeToString(deterministic=True)
+    header += _length_prefix(_RAW_DATA_FIELD, initializer.size())
+    return _length_prefix(_INITIALIZER_FIELD, len(header) + initializer.size()) + header
+
+
+def _length_prefix(field: int, size: int) -> bytes:
+    """The tag and the length of a protobuf field that has a length."""
+    result = bytearray([field << 3 | 2])
+    while size > 127:
+        result.append(size & 127 | 128)
+        size >>= 7
+    result.append(size)
+    return bytes(result)
+
+
+# ------------------------------------------------------------------------------ data beside it
+
+
+def _write_data(
+    target: Path, model: ModelProto, initializers: Sequence[Initializer], meter: _Meter
+) -> Path:
+    """Write the weights to a file of their own, and refer to them from the model.
+
+    The file is named after its content, so that the old model keeps its old data until the new
+    model takes its name.
+    """
+    staged = target.with_name(f".{target.name}.{secrets.token_hex(8)}.data")
+    tensors: list[TensorProto] = []
+    try:
+        with atomic(staged) as file:
+            digest = _fill_data(file, initializers, tensors, meter)
+        data = target.with_name(f"{target.name}.{digest}.data")
+        staged.replace(data)
+    except BaseException:
+        with suppress(OSError):
+            staged.unlink()
+        raise
+    for tensor in tensors:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = data.name
+    model.graph.initializer.extend(tensors)
+    return data
+
+
+def _fill_data(
+    file: BinaryIO,
+    initializers: Sequence[Initializer],
+    tensors: list[TensorProto],
+    meter: _Meter,
+) -> str:
+    """Write the larger weights, each at the start of a page; gives the digest of the content."""
+    digest = hashlib.sha256()
+    offset = 0
+    for initializer, content in zip(initializers, _contents(initializers), strict=True):
+        tensor = initializer.header()
+        tensors.append(tensor)
+        if content.nbytes < LEAST_EXTERNAL:
+            tensor.raw_data = bytes(content)
+            continue
+        gap = bytes(-offset % ALIGNMENT)
+        tensor.data_location = TensorProto.EXTERNAL
+        place = {"location": "", "offset": offset + len(gap), "length": content.nbytes}
+        for key, value in place.items():
+            tensor.external_data.add(key=key, value=str(value))
+        for piece in (gap, content):
+            file.write(piece)
+            digest.update(piece)
+        offset += len(gap) + content.nbytes
+        meter.add(content.nbytes)
+    return digest.hexdigest()[:16]
+
+
+def _remove_old_data(target: Path, current: Path | None) -> None:
+    """Remove what earlier exports to the same model file have left beside it."""
+    ours = re.compile(re.escape(target.name) + r"\.[0-9a-f]{16}\.data")
+    for path in target.parent.iterdir():
+        if ours.fullmatch(path.name) and path != current:
+            with suppress(OSError):
+                path.unlink()

@@ -1,0 +1,263 @@
+"""An ONNX graph under construction, in raw protobuf messages: what operators are lowered into."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto
+
+from archdsl.backends.arrays import numpy_dtype
+from archdsl.backends.onnx_shapes import Sizes, reshape_target
+from archdsl.ir.dims import Dim
+from archdsl.ir.lowering import Operand
+from archdsl.ir.types import DType, TensorType
+
+ELEMENT_TYPES: Mapping[DType, int] = {
+    dtype: TensorProto.DataType.Value(name)
+    for dtype, name in (
+        (DType.FLOAT16, "FLOAT16"),
+        (DType.BFLOAT16, "BFLOAT16"),
+        (DType.FLOAT32, "FLOAT"),
+        (DType.FLOAT64, "DOUBLE"),
+        (DType.INT8, "INT8"),
+        (DType.INT16, "INT16"),
+        (DType.INT32, "INT32"),
+        (DType.INT64, "INT64"),
+        (DType.UINT8, "UINT8"),
+        (DType.BOOL, "BOOL"),
+    )
+}
+
+
+class GraphBuilder:
+    """Builds one `GraphProto`; `enter` says which operator the nodes that follow belong to.
+
+    Tensors bear the name of the node that makes them. Weights are only referred to, under their
+    state-dict path; whoever owns the arrays adds the initializers of `used_weights`.
+    """
+
+    def __init__(self, opset: int, name: str) -> None:
+        self._opset = opset
+        self._graph = GraphProto(name=name)
+        self._types: dict[str, TensorType] = {}
+        self._scope = ""
+        self._weights: Mapping[str, Operand] = {}
+        self._node_names: set[str] = set()
+        self._tensor_names: set[str] = set()
+        self._next_number: dict[str, int] = {}
+        self._constants: dict[tuple[DType, tuple[int, ...], bytes], Operand] = {}
+        self._type_protos: dict[TensorType, TypeProto] = {}
+        self._inputs: dict[str, Operand] = {}
+        self._sizes = Sizes(self)
+        self.used_weights: dict[str, Operand] = {}
+
+    # ------------------------------------------------------------------------ around operators
+
+    def reserve(self, names: Iterable[str]) -> None:
+        """Keep names of ports and weights free of intermediate tensors."""
+        self._tensor_names.update(names)
+
+    def input(self, name: str, type: TensorType) -> Operand:
+        """Declare the next input of the graph."""
+        operand = Operand(name, type)
+        self._tensor_names.add(name)
+        self._inputs[name] = operand
+        info = self._graph.input.add(name=name)
+        info.type.CopyFrom(self._type_proto(type))
+        return operand
+
+    def borrow(self, weight: Operand) -> Operand:
+        """A weight that is used as a value."""
+        self.used_weights.setdefault(weight.name, weight)
+        return weight
+
+    def enter(self, scope: str, weights: Mapping[str, Operand]) -> None:
+        """Begin an operator: the scope of its node names, and its weights under its own names."""
+        self._scope = scope
+        self._weights = weights
+
+    def declare(self, operand: Operand, type: TensorType) -> Operand:
+        """The same tensor with its sizes written another, equal way."""
+        if operand.name in self._types:
+            self._types[operand.name] = type
+        return Operand(operand.name, type)
+
+    def finish(self, outputs: Sequence[tuple[str, Operand]]) -> GraphProto:
+        """Name the outputs, declare every intermediate tensor, and give the graph away."""
+        renamed: dict[str, str] = {}
+        for name, operand in outputs:
+            if operand.name not in self._types or operand.name in renamed:
+                self._scope = ""
+                operand = self.node("Identity", operand, type=operand.type)
+            renamed[operand.name] = name
+        self._rename(renamed)
+        for name, operand in outputs:
+            self._graph.output.add(name=name).type.CopyFrom(self._type_proto(operand.type))
+        for name, type in self._types.items():
+            if name not in renamed:
+                self._graph.value_info.add(name=name).type.CopyFrom(self._type_proto(type))
+        return self._graph
+
+    def _rename(self, renamed: Mapping[str, str]) -> None:
+        for node in self._graph.node:
+            for names in (node.input, node.output):
+                for place, name in enumerate(names):
+                    if name in renamed:
+                        names[place] = renamed[name]
+
+    # --------------------------------------------------------------------- what operators ask
+
+    @property
+    def opset(self) -> int:
+        return self._opset
+
+    def node(
+        self, op_type: str, *inputs: Operand | None, type: TensorType, **attributes: Any
+    ) -> Operand:
+        node = self._append(op_type, inputs, attributes)
+        return self._produce(node, self._unique_tensor(node.name), type)
+
+    def nodes(
+        self, op_type: str, *inputs: Operand | None, types: Sequence[TensorType], **attributes: Any
+    ) -> tuple[Operand, ...]:
+        node = self._append(op_type, inputs, attributes)
+        return tuple(
+            self._produce(node, self._unique_tensor(f"{node.name}.{place}"), type)
+            for place, type in enumerate(types)
+        )
+
+    def weight(self, name: str) -> Operand:
+        return self.borrow(self._weights[name])
+
+    def constant(self, value: Any, dtype: DType) -> Operand:
+        array = np.ascontiguousarray(np.asarray(value, dtype=numpy_dtype(dtype)))
+        array = array.reshape(np.shape(value))
+        key = (dtype, array.shape, array.tobytes())
+        known = self._constants.get(key)
+        if known is not None:
+            return known
+        name = self._unique_tensor(f"constant_{len(self._constants)}")
+        self._graph.initializer.add(
+            name=name, dims=array.shape, data_type=ELEMENT_TYPES[dtype], raw_data=key[2]
+        )
+        operand = Operand(name, TensorType.of(dtype, *array.shape))
+        self._constants[key] = operand
+        return operand
+
+    def shape(self, dims: Sequence[Dim]) -> Operand:
+        return self._sizes.shape(tuple(dims))
+
+    def reshape(self, x: Operand, type: TensorType) -> Operand:
+        if x.type.dims == type.dims:
+            return x
+        target, allow_zero = reshape_target(x.type.dims, type.dims)
+        if all(isinstance(size, int) for size in target):
+            shape = self.constant(target, DType.INT64)
+        else:
+            shape = self.shape([Dim.of(size) for size in target])
+        attributes = {"allowzero": 1} if allow_zero else {}
+        return self.node("Reshape", x, shape, type=type, **attributes)
+
+    def size(self, dim: Dim, dtype: DType) -> Operand:
+        if dim.value is not None:
+            return self.constant(dim.value, dtype)
+        return self._sizes.scalar(dim, dtype)
+
+    # ---------------------------------------------------------------- what sizes are read from
+
+    @contextmanager
+    def within(self, scope: str) -> Generator[None]:
+        """A context in which nodes are named under another scope."""
+        outer, self._scope = self._scope, scope
+        try:
+            yield
+        finally:
+            self._scope = outer
+
+    def inputs(self) -> Iterable[Operand]:
+        """The inputs of the graph, in order."""
+        return self._inputs.values()
+
+    def sources(self) -> Iterable[Operand]:
+        """Tensors whose axes can be asked for their sizes: the inputs, then what was made."""
+        yield from self._inputs.values()
+        for name, type in self._types.items():
+            yield Operand(name, type)
+
+    # ------------------------------------------------------------------------------ mechanism
+
+    def _append(
+        self, op_type: str, inputs: Sequence[Operand | None], attributes: Mapping[str, Any]
+    ) -> NodeProto:
+        names = ["" if operand is None else operand.name for operand in inputs]
+        while names and not names[-1]:
+            names.pop()
+        base = f"{self._scope}/{op_type}" if self._scope else op_type
+        node = self._graph.node.add(
+            op_type=op_type, name=self._unique(base, self._node_names), input=names
+        )
+        for name, value in attributes.items():
+            if value is not None:
+                set_attribute(node.attribute.add(name=name), value)
+        return node
+
+    def _produce(self, node: NodeProto, name: str, type: TensorType) -> Operand:
+        node.output.append(name)
+        self._types[name] = type
+        return Operand(name, type)
+
+    def _unique_tensor(self, base: str) -> str:
+        return self._unique(base, self._tensor_names)
+
+    def _unique(self, base: str, taken: set[str]) -> str:
+        name = base
+        while name in taken:
+            number = self._next_number.get(base, 1)
+            self._next_number[base] = number + 1
+            name = f"{base}_{number}"
+        taken.add(name)
+        return name
+
+    def _type_proto(self, type: TensorType) -> TypeProto:
+        proto = self._type_protos.get(type)
+        if proto is None:
+            proto = self._type_protos[type] = type_proto(type)
+        return proto
+
+
+def type_proto(type: TensorType) -> TypeProto:
+    """A tensor type with every dim: its value, or its expression in the user's names."""
+    proto = TypeProto()
+    proto.tensor_type.elem_type = ELEMENT_TYPES[type.dtype]
+    shape = proto.tensor_type.shape
+    shape.SetInParent()
+    for dim in type.dims:
+        if dim.value is None:
+            shape.dim.add(dim_param=str(dim))
+        else:
+            shape.dim.add(dim_value=dim.value)
+    return proto
+
+
+def set_attribute(attribute: AttributeProto, value: Any) -> None:
+    """Write a number, string, element type or list of numbers or strings into an attribute."""
+    if isinstance(value, DType):
+        value = ELEMENT_TYPES[value]
+    if isinstance(value, int):
+        attribute.type, attribute.i = AttributeProto.INT, value
+    elif isinstance(value, float):
+        attribute.type, attribute.f = AttributeProto.FLOAT, value
+    elif isinstance(value, str):
+        attribute.type, attribute.s = AttributeProto.STRING, value.encode()
+    elif all(isinstance(item, int) for item in value):
+        attribute.type = AttributeProto.INTS
+        attribute.ints.extend(value)
+    elif all(isinstance(item, str) for item in value):
+        attribute.type = AttributeProto.STRINGS
+        attribute.strings.extend(item.encode() for item in value)
+    else:
+        attribute.type = AttributeProto.FLOATS
+        attribute.floats.extend(value)

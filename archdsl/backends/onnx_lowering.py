@@ -1,0 +1,124 @@
+"""A flat block as an ONNX graph that refers to its weights by their paths."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from onnx import GraphProto
+
+from archdsl.backends.onnx_graph import GraphBuilder
+from archdsl.diagnostics import InternalError
+from archdsl.ir.lowering import Operand, Unsupported
+from archdsl.ir.model import Block, Member, Node
+from archdsl.ir.types import ShapeError, TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What ONNX cannot express exactly: the node (None for the model itself) and the reason."""
+
+    node: Node | None
+    reason: str
+    help: str | None = None
+
+
+class NotExportableError(Exception):
+    """A model that has no exact ONNX form; all reasons at once, before anything is written."""
+
+    def __init__(self, refusals: Sequence[Refusal]) -> None:
+        super().__init__("; ".join(refusal.reason for refusal in refusals))
+        self.refusals = tuple(refusals)
+
+
+def lower(block: Block, name: str, opset: int) -> tuple[GraphProto, Mapping[str, Operand]]:
+    """The graph of a flat block, and the weights it uses in the order of their first use."""
+    lowering = _Lowering(block, name, opset)
+    lowering.run()
+    return lowering.graph(), lowering.builder.used_weights
+
+
+class _Lowering:
+    def __init__(self, block: Block, name: str, opset: int) -> None:
+        self.block = block
+        self.builder = GraphBuilder(opset, name)
+        self.operands: dict[int, Operand] = {}
+        self.weights: dict[str, Mapping[str, Operand]] = {}
+        self.refusals = _clashing_names(block)
+
+    def run(self) -> None:
+        """Lower every node, also after one was refused, so that all refusals are known."""
+        self._begin()
+        for node in self.block.nodes:
+            try:
+                self._lower(node)
+            except Unsupported as problem:
+                self._refuse(node, problem.reason, problem.help)
+            except ShapeError as problem:
+                self._refuse(node, problem.message, problem.help)
+        if self.refusals:
+            raise NotExportableError(self.refusals)
+
+    def graph(self) -> GraphProto:
+        outputs = [(port.name, self.operands[port.value]) for port in self.block.outputs]
+        return self.builder.finish(outputs)
+
+    def _begin(self) -> None:
+        for member in self.block.members:
+            self.weights[member.path] = _operands(member)
+        weights = [operand for owned in self.weights.values() for operand in owned.values()]
+        self.builder.reserve(operand.name for operand in weights)
+        self.builder.reserve(port.name for port in self.block.outputs)
+        for port in self.block.inputs:
+            type = self.block.type(port.value)
+            self.operands[port.value] = self.builder.input(port.name, type)
+        self.builder.reserve(borrowed.path for borrowed in self.block.borrowed)
+        for borrowed in self.block.borrowed:
+            operand = Operand(borrowed.path, self.block.type(borrowed.value))
+            self.operands[borrowed.value] = self.builder.borrow(operand)
+
+    def _lower(self, node: Node) -> None:
+        if node.op is None:
+            raise InternalError("a flat block has a node that is a call")
+        path = node.scope if node.member is None else node.member
+        weights = None if node.member is None else self.weights[node.member]
+        self.builder.enter(path.replace(".", "/"), weights or {})
+        result = node.op.onnx(self.builder, *(self.operands[value] for value in node.inputs))
+        results = result if isinstance(result, tuple) else (result,)
+        for value, operand in zip(node.outputs, results, strict=True):
+            type = self.block.type(value)
+            if (operand.type.dtype, operand.type.rank) != (type.dtype, type.rank):
+                raise InternalError(f"{node.op!r} gave {operand.type} in ONNX instead of {type}")
+            self.operands[value] = self.builder.declare(operand, type)
+
+    def _refuse(self, node: Node, reason: str, help: str | None) -> None:
+        self.refusals.append(Refusal(node, reason, help))
+        for value in node.outputs:
+            self.operands[value] = Operand("", self.block.type(value))
+
+
+def _operands(member: Member) -> dict[str, Operand]:
+    return {
+        weight.name: Operand(
+            f"{member.path}.{weight.name}",
+            TensorType(weight.dtype, weight.dims, (None,) * len(weight.dims)),
+        )
+        for weight in member.weights
+    }
+
+
+def _clashing_names(block: Block) -> list[Refusal]:
+    """Inputs, outputs and weights share one space of names in ONNX."""
+    names = Counter(port.name for port in (*block.inputs, *block.outputs))
+    names.update({borrowed.path: 1 for borrowed in block.borrowed})
+    return [
+        Refusal(
+            None,
+            f"`{name}` is the name of more than one input, output or weight of the model,"
+            " which ONNX cannot tell apart",
+            "give the output another name",
+        )
+        for name, count in names.items()
+        if count > 1
+    ]

@@ -1,0 +1,83 @@
+"""Running a model once on arrays, with PyTorch or with ONNX Runtime."""
+
+# pyright: basic, as neither torch nor onnxruntime says all of its types
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from archdsl.backends.arrays import numpy_dtype
+from archdsl.ir.model import Model, Port
+
+Array = np.ndarray[Any, Any]
+
+
+class InputsMismatchError(Exception):
+    """The given arrays are not what the model takes; the reason follows."""
+
+
+def named_inputs(model: Model, given: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays in the order of the model's inputs, checked; one may come without a name."""
+    ports = model.root.inputs
+    names = [port.name for port in ports]
+    if list(given) == [""] and len(ports) == 1:
+        given = {names[0]: given[""]}
+    wrong = [name or "(no name)" for name in given if name not in names]
+    missing = [name for name in names if name not in given]
+    if wrong or missing:
+        expected = f"{model.name} takes {', '.join(names)}"
+        odd = f"; there is no {', '.join(wrong)}" if wrong else ""
+        absent = f"; {', '.join(missing)} is not given" if missing else ""
+        raise InputsMismatchError(expected + odd + absent)
+    sizes: dict[str, int] = {}
+    for port in ports:
+        _check_input(model, port, given[port.name], sizes)
+    for requirement in model.root.requirements:
+        if not requirement.condition.evaluate(sizes):
+            raise InputsMismatchError(requirement.reason or f"{requirement.condition} is required")
+    return {name: given[name] for name in names}
+
+
+def _check_input(model: Model, port: Port, array: Array, sizes: dict[str, int]) -> None:
+    """Refuse another element type or shape; remember what the symbols are."""
+    expected = model.root.type(port.value)
+    found = f"{array.dtype.name}[{', '.join(map(str, array.shape))}]"
+    problem = f"`{port.name}` must be {expected}, but is {found}"
+    if array.dtype != numpy_dtype(expected.dtype) or array.ndim != expected.rank:
+        raise InputsMismatchError(problem)
+    for dim, size in zip(expected.dims, array.shape, strict=True):
+        if dim.symbol_name is not None and sizes.setdefault(dim.symbol_name, size) != size:
+            name = dim.symbol_name
+            raise InputsMismatchError(f"{problem}, while {name} is {sizes[name]} elsewhere")
+        if dim.value is not None and dim.value != size:
+            raise InputsMismatchError(problem)
+
+
+def output_names(model: Model) -> list[str]:
+    """The outputs outside training."""
+    return [port.name for port in model.root.outputs if not port.training]
+
+
+def run_torch(module: Callable[..., Any], model: Model, inputs: Mapping[str, Array]) -> list[Array]:
+    """What a module gives for arrays, in the precision of the arrays."""
+    import torch
+
+    with torch.inference_mode():
+        result = module(*(torch.from_numpy(array) for array in inputs.values()))
+    results: Sequence[Any] = result if isinstance(result, tuple) else (result,)
+    return [each.numpy(force=True) for each in results[: len(output_names(model))]]
+
+
+def run_onnx(source: bytes | str | PathLike[str], inputs: Mapping[str, Array]) -> list[Array]:
+    """What ONNX Runtime gives for arrays, on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    given = source if isinstance(source, bytes) else str(source)
+    session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    return [np.asarray(each) for each in session.run(None, dict(inputs))]

@@ -1,0 +1,383 @@
+"""`forward` of an emitted class: applications nested as an engineer would, variables reused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from archdsl.backends.naming import FILE_NAMES, identifier
+from archdsl.backends.torch_expression import Place, reads_device, run_time_sizes
+from archdsl.backends.torch_formula import Formula
+from archdsl.backends.torch_layout import INDENT, Code, call, fits, lay_out, tuple_of
+from archdsl.backends.torch_lowering import reads
+from archdsl.backends.torch_names import ClassNames
+from archdsl.backends.torch_template import (
+    Application,
+    Apply,
+    ApplyBranch,
+    ApplyLoop,
+    Label,
+    MemberCall,
+    Output,
+    Template,
+    Variable,
+)
+from archdsl.backends.torch_values import Variables
+
+BODY = 2
+DEEPEST_NESTING = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A value that is not assigned but written where it is used."""
+
+    code: Code
+    nesting: int
+    is_function: bool
+    slots: tuple[Variable, ...]
+
+
+class Forward:
+    """Writes the body of `forward`."""
+
+    def __init__(
+        self, template: Template, names: ClassNames, conditions: dict[Formula, str]
+    ) -> None:
+        self.template = template
+        self.names = names
+        self.conditions = conditions
+        self.lines: list[str] = []
+        self.name: dict[Variable, str] = {}
+        self.occupant: dict[str, Variable] = {}
+        self.pending: dict[Variable, Pending] = {}
+        self.desired: dict[Variable, str] = {}
+        self.held: Counter[str] = Counter()
+        self.reserved = set(FILE_NAMES)
+        self.sizes: dict[str, str] = {}
+        self.device = "device"
+        self.last_shape: object = None
+        self.remaining = count_reads(template)
+        self.hints = _hints(template)
+        self.arguments = [self._argument(name, variable) for name, variable in template.inputs]
+        self._read_sizes()
+        self._read_device()
+
+    # ------------------------------------------------------------------------------- the opening
+
+    def _argument(self, name: str, variable: Variable) -> str:
+        text = identifier(name)
+        while text in self.reserved or text in self.occupant:
+            text += "_"
+        self._occupy(text, variable)
+        return text
+
+    def _read_sizes(self) -> None:
+        """Sizes that are used are read off the inputs first."""
+        wanted = Counter(
+            name
+            for expression in _expressions([*self.template.applications, *self.template.training])
+            for name in run_time_sizes(expression)
+            if name in self.template.sizes
+        )
+        by_input: dict[int, dict[int, str]] = {}
+        for name in wanted:
+            place, axis = self.template.sizes[name]
+            by_input.setdefault(place, {})[axis] = name
+        for place, axes in by_input.items():
+            self._read_shape(place, axes)
+
+    def _read_shape(self, place: int, axes: dict[int, str]) -> None:
+        argument = self.arguments[place]
+        for name in axes.values():
+            self.sizes[name] = self._fixed(name)
+        if len(axes) == 1:
+            ((axis, name),) = axes.items()
+            self._line(f"{self.sizes[name]} = {argument}.shape[{axis}]", BODY)
+            return
+        variable = self.template.inputs[place][1]
+        rank = variable.type.rank if variable.type else max(axes) + 1
+        targets = [self.sizes[axes[axis]] if axis in axes else "_" for axis in range(rank)]
+        self._line(f"{', '.join(targets)} = {argument}.shape", BODY)
+
+    def _read_device(self) -> None:
+        items = [*self.template.applications, *self.template.training]
+        if not any(reads_device(expression) for expression in _expressions(items)):
+            return
+        self.device = self._fixed("device")
+        if self.arguments:
+            self._line(f"{self.device} = {self.arguments[0]}.device", BODY)
+        else:
+            self._line(f"{self.device} = next(self.parameters()).device", BODY)
+
+    def _fixed(self, name: str) -> str:
+        """A variable that keeps its value to the end."""
+        text = identifier(name)
+        while (text in self.reserved and text != "device") or text in self.occupant:
+            text += "_"
+        self.reserved.add(text)
+        return text
+
+    def variables(self, name: str) -> Code:
+        """A size, loop variable or parameter where `forward` reads it."""
+        if name in self.sizes:
+            return Code(self.sizes[name])
+        return self.names.stored_parameter(name)
+
+    # -------------------------------------------------------------------------------- statements
+
+    def write(self) -> None:
+        """All statements."""
+        self._items(self.template.applications, self.variables, BODY)
+        outputs = self.template.outputs
+        if any(output.training for output in outputs):
+            self._flush_all(self.variables, BODY)
+            self._line("if self.training:", BODY)
+            self._items(self.template.training, self.variables, BODY + 1)
+            self._return(outputs, BODY + 1)
+            plain = [output for output in outputs if not output.training]
+            self._return(plain if self.template.is_root else outputs, BODY)
+        else:
+            self._return(outputs, BODY)
+
+    def _return(self, outputs: Sequence[Output], depth: int) -> None:
+        in_training = depth > BODY
+        codes: list[Code] = []
+        for output in outputs:
+            if output.training and not in_training:
+                codes.append(Code("None"))
+                continue
+            codes.append(self._operand(output.variable))
+        if len(outputs) == 1:
+            (output,), (code,) = outputs, codes
+            self._lay_out("return ", code, depth, output.variable)
+        elif self.template.is_root:
+            self.lines += lay_out("return ", call(self.template.output_class, codes), depth)
+        else:
+            code = tuple_of(codes)
+            text = code.text[1:-1]
+            if fits(f"return {text}", depth):
+                self._line(f"return {text}", depth)
+            else:
+                self.lines += lay_out("return ", code, depth)
+
+    def _items(self, items: Sequence[Application], variables: Variables, depth: int) -> None:
+        for item in items:
+            match item:
+                case Apply():
+                    self._apply(item, variables, depth)
+                case ApplyLoop():
+                    self._loop(item, variables, depth)
+                case ApplyBranch():
+                    self._branch(item, variables, depth)
+
+    # ------------------------------------------------------------------------------ applications
+
+    def _apply(self, item: Apply, variables: Variables, depth: int) -> None:
+        if not any(self.remaining[output] for output in item.outputs):
+            self._drop(item.inputs)
+            return
+        is_function = not isinstance(item.callee, MemberCall)
+        counts = Counter(reads(item.callee, len(item.inputs))) if is_function else None
+        for place, variable in enumerate(item.inputs):
+            pending = self.pending.get(variable)
+            if pending is None:
+                continue
+            repeated = counts is not None and counts[place] != 1
+            too_deep = pending.nesting >= DEEPEST_NESTING
+            if repeated or too_deep or (pending.is_function and not is_function):
+                self._flush(variable, variables, depth)
+        code = self._code(item, variables)
+        while not self._fits(code, item, depth) and self._flush_longest(item, variables, depth):
+            code = self._code(item, variables)
+        slots = tuple(slot for variable in item.inputs for slot in self._slots(variable))
+        nesting = 1 + max((self._nesting(variable) for variable in item.inputs), default=0)
+        for variable in item.inputs:
+            self.pending.pop(variable, None)
+        pending = Pending(code, nesting, is_function, slots)
+        if len(item.outputs) == 1 and self.remaining[item.outputs[0]] == 1:
+            self.pending[item.outputs[0]] = pending
+        else:
+            self._assign(item.outputs, pending, depth)
+
+    def _code(self, item: Apply, variables: Variables) -> Code:
+        operands = [self._operand(variable) for variable in item.inputs]
+        if isinstance(item.callee, MemberCall):
+            return call(self.names.member(item.callee.path, variables).text, operands)
+        return Place(operands, variables, self.device).code(item.callee)
+
+    def _operand(self, variable: Variable) -> Code:
+        if variable in self.pending:
+            return self.pending[variable].code
+        if variable.path is not None:
+            return self._weight(variable.path)
+        return Code(self.name[variable])
+
+    def _weight(self, path: str) -> Code:
+        *owners, name = path.split(".")
+        labels: list[Label] = [(owner,) for owner in owners]
+        return self.names.weight(labels, name)
+
+    def _slots(self, variable: Variable) -> tuple[Variable, ...]:
+        pending = self.pending.get(variable)
+        return (variable,) if pending is None else (variable, *pending.slots)
+
+    def _nesting(self, variable: Variable) -> int:
+        pending = self.pending.get(variable)
+        return 0 if pending is None else pending.nesting
+
+    def _fits(self, code: Code, item: Apply, depth: int) -> bool:
+        hint = self.hints.get(item.outputs[0], "") or "return"
+        if fits(f"{hint} = {code.text}", depth):
+            return True
+        # A list of branches reads well with one branch a line.
+        return len(item.inputs) > 2 and bool(code.parts) and len(code.parts) <= len(item.inputs)
+
+    def _flush_longest(self, item: Apply, variables: Variables, depth: int) -> bool:
+        waiting = [variable for variable in item.inputs if variable in self.pending]
+        if not waiting:
+            return False
+        longest = max(waiting, key=lambda variable: len(self.pending[variable].code.text))
+        self._flush(longest, variables, depth)
+        return True
+
+    def _flush(self, variable: Variable, variables: Variables, depth: int) -> None:
+        self._assign((variable,), self.pending.pop(variable), depth)
+
+    def _flush_all(self, variables: Variables, depth: int) -> None:
+        for variable in list(self.pending):
+            self._flush(variable, variables, depth)
+
+    def _drop(self, inputs: Sequence[Variable]) -> None:
+        """An application that nothing needs; what only it needed is not needed either."""
+        for variable in inputs:
+            for slot in self._slots(variable):
+                self.remaining[slot] -= 1
+            self.pending.pop(variable, None)
+
+    def _assign(self, targets: Sequence[Variable], pending: Pending, depth: int) -> None:
+        for slot in pending.slots:
+            self.remaining[slot] -= 1
+        names: list[str] = []
+        for target in targets:
+            if not self.remaining[target]:
+                names.append("_")
+                continue
+            names.append(self._new_name(target, pending.slots))
+        self._lay_out(
+            f"{', '.join(names)} = ", pending.code, depth, targets[0] if len(targets) == 1 else None
+        )
+
+    def _lay_out(self, before: str, code: Code, depth: int, variable: Variable | None) -> None:
+        lines = lay_out(before, code, depth)
+        shape = variable.type.dims if variable is not None and variable.type is not None else None
+        if shape is not None and len(lines) == 1 and shape != self.last_shape:
+            comment = f"  # [{', '.join(map(str, shape))}]"
+            if fits(lines[0] + comment, 0):
+                self.last_shape = shape
+                lines[0] += comment
+        self.lines += lines
+
+    # -------------------------------------------------------------------------------- variables
+
+    def _occupy(self, name: str, variable: Variable) -> str:
+        self.name[variable] = name
+        self.occupant[name] = variable
+        return name
+
+    def _is_free(self, name: str) -> bool:
+        occupant = self.occupant.get(name)
+        return name not in self.reserved and (occupant is None or not self.remaining[occupant])
+
+    def _new_name(self, variable: Variable, slots: Sequence[Variable]) -> str:
+        desired = self.desired.get(variable)
+        if desired is not None and self._is_free(desired):
+            return self._occupy(desired, variable)
+        hint = self.hints.get(variable, "")
+        candidates = [identifier(hint)] if hint else []
+        candidates += [self.name[slot] for slot in slots if slot in self.name]
+        for name in candidates:
+            if self._is_free(name) and not self.held[name]:
+                return self._occupy(name, variable)
+        base = candidates[0] if candidates else "x"
+        name, number = base, 2
+        while not self._is_free(name) or self.held[name]:
+            name = f"{base}_{number}" if base[-1].isdigit() else f"{base}{number}"
+            number += 1
+        return self._occupy(name, variable)
+
+    def _line(self, text: str, depth: int) -> None:
+        self.lines.append(f"{INDENT * depth}{text}")
+
+    # ------------------------------------------------------------------------ loops and branches
+
+    def _loop(self, item: ApplyLoop, variables: Variables, depth: int) -> None:
+        raise NotImplementedError
+
+    def _branch(self, item: ApplyBranch, variables: Variables, depth: int) -> None:
+        raise NotImplementedError
+
+
+def count_reads(template: Template) -> Counter[Variable]:
+    """How often each variable is read."""
+    counts: Counter[Variable] = Counter()
+    waiting: list[Application] = [*template.applications, *template.training]
+    while waiting:
+        item = waiting.pop()
+        match item:
+            case Apply():
+                counts.update(item.inputs)
+            case ApplyLoop():
+                waiting += item.items
+                for carried in item.carried:
+                    counts.update((carried.before, carried.left))
+            case ApplyBranch():
+                waiting += [*item.then, *item.otherwise]
+                for choice in item.choices:
+                    counts.update((choice.then, choice.otherwise))
+    in_training = any(output.training for output in template.outputs)
+    for output in template.outputs:
+        counts[output.variable] += 2 if in_training and not output.training else 1
+    return counts
+
+
+def _expressions(items: Sequence[Application]) -> Iterator[Any]:
+    waiting = list(items)
+    while waiting:
+        item = waiting.pop()
+        match item:
+            case Apply():
+                if not isinstance(item.callee, MemberCall):
+                    yield item.callee
+                else:
+                    yield tuple(part for label in item.callee.path for part in label)
+            case ApplyLoop():
+                waiting += item.items
+            case ApplyBranch():
+                waiting += [*item.then, *item.otherwise]
+
+
+def _hints(template: Template) -> dict[Variable, str]:
+    """A name for every variable: its own, or that of what it flows into."""
+    hints: dict[Variable, str] = {}
+    _collect_hints([*template.applications, *template.training], hints)
+    return hints
+
+
+def _collect_hints(items: Sequence[Application], hints: dict[Variable, str]) -> None:
+    for item in reversed(items):
+        match item:
+            case Apply():
+                for output in item.outputs:
+                    if output.hint:
+                        hints[output] = output.hint
+                flows_on = hints.get(item.outputs[0], "") if item.outputs else ""
+                if len(item.inputs) == 1 and flows_on:
+                    hints.setdefault(item.inputs[0], flows_on)
+            case ApplyLoop():
+                _collect_hints(item.items, hints)
+            case ApplyBranch():
+                _collect_hints(item.otherwise, hints)
+                _collect_hints(item.then, hints)

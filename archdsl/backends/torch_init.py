@@ -1,0 +1,327 @@
+"""`__init__` of an emitted class: parameters stored, members constructed, weights begun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from archdsl.backends.naming import is_plain, string
+from archdsl.backends.torch_formula import Formula
+from archdsl.backends.torch_layout import (
+    INDENT,
+    Code,
+    bracket,
+    call,
+    comprehension,
+    lay_out,
+    list_of,
+    tuple_of,
+)
+from archdsl.backends.torch_names import (
+    ClassNames,
+    constant_label,
+    is_reserved,
+    label_text,
+    own_weight,
+    reach,
+)
+from archdsl.backends.torch_template import (
+    Construction,
+    Container,
+    Label,
+    Make,
+    MakeBranch,
+    MakeLoop,
+    NewInstance,
+    Template,
+)
+from archdsl.backends.torch_values import Variables, value_code
+from archdsl.ir.lowering import Unsupported
+from archdsl.ir.op import Init, Weight
+from archdsl.ir.types import DType
+
+BODY = 2
+"""Depth of indentation of a method's statements."""
+
+
+class Constructor:
+    """Writes `__init__`; what a branch made can be asked of `self.…` in `forward`."""
+
+    def __init__(self, template: Template, names: ClassNames) -> None:
+        self.template = template
+        self.names = names
+        self.branch_attributes: dict[Formula, str] = {}
+        self.lines: list[str] = []
+        self._write_weights()
+        self._write_items(template.constructions, "self", (), None, names.parameter, BODY)
+
+    # ---------------------------------------------------------------------------------- members
+
+    def _write_items(
+        self,
+        items: Sequence[Construction],
+        owner: str,
+        path: tuple[Label, ...],
+        scope: Container | None,
+        variables: Variables,
+        depth: int,
+    ) -> None:
+        for item in items:
+            match item:
+                case Make() | Container():
+                    self._write_member(item, owner, path, scope, variables, depth)
+                case MakeLoop():
+                    inner = self.loop_variables(item, variables)
+                    self._line(
+                        f"for {inner(item.variable).text} in {loop_range(item, variables)}:", depth
+                    )
+                    self._write_items(item.items, owner, path, scope, inner, depth + 1)
+                case MakeBranch():
+                    self._write_branch(item, owner, path, scope, variables, depth)
+
+    def _write_branch(
+        self,
+        item: MakeBranch,
+        owner: str,
+        path: tuple[Label, ...],
+        scope: Container | None,
+        variables: Variables,
+        depth: int,
+    ) -> None:
+        self._line(f"if {item.condition.code(variables).text}:", depth)
+        self._write_items(item.then, owner, path, scope, variables, depth + 1)
+        if not item.then:
+            self._line("pass", depth + 1)
+        if item.otherwise:
+            self._line("else:", depth)
+            self._write_items(item.otherwise, owner, path, scope, variables, depth + 1)
+
+    def loop_variables(self, loop: MakeLoop, variables: Variables) -> Variables:
+        """The variables inside a loop: its own, and those around it."""
+        name = Code(self.names.loop_variable(loop.variable))
+        return lambda asked: name if asked == loop.variable else variables(asked)
+
+    def _write_member(
+        self,
+        item: Make | Container,
+        owner: str,
+        path: tuple[Label, ...],
+        scope: Container | None,
+        variables: Variables,
+        depth: int,
+    ) -> None:
+        target = reach(owner, item.label, scope, variables)
+        if isinstance(item, Make):
+            self._assign(owner, item.label, self._made(item, variables), variables, depth)
+            self._begin(item, target, variables, depth)
+        elif is_expressible(item):
+            code = self._container(item, variables)
+            self._assign(owner, item.label, code, variables, depth)
+            for make, inner in _made_within(item, target, variables):
+                self._begin(make, inner, variables, depth)
+        else:
+            self._assign(owner, item.label, call(f"nn.{item.kind}"), variables, depth)
+            inner_path = (*path, item.label)
+            self._write_items(item.items, target, inner_path, item, variables, depth)
+
+    def _assign(
+        self, owner: str, label: Label, code: Code, variables: Variables, depth: int
+    ) -> None:
+        name = constant_label(label)
+        if name is not None and is_plain(name):
+            self.lines += lay_out(f"{owner}.{name} = ", code, depth)
+        elif name is not None and is_reserved(name):
+            self.lines += lay_out(f"{owner}._modules[{string(name)}] = ", code, depth)
+        else:
+            added = call(f"{owner}.add_module", [Code(label_text(label, variables)), code])
+            self.lines += lay_out("", added, depth)
+
+    def _made(self, item: Make, variables: Variables) -> Code:
+        made = item.made
+        if isinstance(made, NewInstance):
+            return self._new_instance(made, variables)
+        arguments = [value_code(argument, variables) for argument in made.args]
+        keywords = {name: value_code(value, variables) for name, value in made.kwargs.items()}
+        return call(made.target, arguments, keywords)
+
+    def _new_instance(self, made: NewInstance, variables: Variables) -> Code:
+        template = made.template
+        inner = ClassNames(template).parameters
+        arguments: list[Code] = []
+        keywords: dict[str, Code] = {}
+        for name in template.parameters:
+            code = value_code(made.values[name], variables)
+            if name not in template.defaults:
+                arguments.append(code)
+            elif code.text != value_code(template.defaults[name], variables).text:
+                keywords[inner[name]] = code
+        return call(template.name, arguments, keywords)
+
+    def chain_arguments(self) -> list[Code]:
+        """The layers of a class that is nothing but a chain."""
+        return self._elements(self.template.constructions, self.names.parameter)
+
+    def _container(self, item: Container, variables: Variables) -> Code:
+        if item.kind == "ModuleList":
+            return call("nn.ModuleList", [self._list(item.items, variables)])
+        if item.kind == "ModuleDict":
+            return call("nn.ModuleDict", [self._dictionary(item.items, variables)])
+        if item.indexed:
+            return call("nn.Sequential", self._elements(item.items, variables))
+        return call("nn.Sequential", [self._ordered(item.items, variables)])
+
+    def _elements(self, items: Sequence[Construction], variables: Variables) -> list[Code]:
+        return [self._element(item, variables) for item in items]
+
+    def _element(self, item: Construction, variables: Variables) -> Code:
+        match item:
+            case Make():
+                return self._made(item, variables)
+            case Container():
+                return self._container(item, variables)
+            case MakeLoop():
+                return self._comprehension("*(", item, variables, ")")
+            case MakeBranch():
+                raise AssertionError("a branch has no place in an expression")
+
+    def _comprehension(
+        self, opening: str, item: MakeLoop, variables: Variables, closing: str
+    ) -> Code:
+        inner = self.loop_variables(item, variables)
+        clauses = [f"for {inner(item.variable).text} in {loop_range(item, variables)}"]
+        elements = self._elements(item.items, inner)
+        if len(elements) == 1:
+            return comprehension(opening, elements[0], clauses, closing)
+        clauses.append(f"for layer in {tuple_of(elements).text}")
+        return comprehension(opening, Code("layer"), clauses, closing)
+
+    def _list(self, items: Sequence[Construction], variables: Variables) -> Code:
+        if len(items) == 1 and isinstance(items[0], MakeLoop):
+            return self._comprehension("[", items[0], variables, "]")
+        return list_of(self._elements(items, variables))
+
+    def _dictionary(self, items: Sequence[Construction], variables: Variables) -> Code:
+        return bracket("{", self._pairs(items, variables), "}")
+
+    def _pairs(self, items: Sequence[Construction], variables: Variables) -> list[Code]:
+        labelled = [item for item in items if isinstance(item, Make | Container)]
+        return [
+            self._element(item, variables).prefixed(f"{label_text(item.label, variables)}: ")
+            for item in labelled
+        ]
+
+    def _ordered(self, items: Sequence[Construction], variables: Variables) -> Code:
+        names = [constant_label(i.label) or "" for i in items if isinstance(i, Make | Container)]
+        if all(is_plain(name) for name in names):
+            elements = self._elements(items, variables)
+            return call("OrderedDict", [], dict(zip(names, elements, strict=True)))
+        return call("OrderedDict", [bracket("{", self._pairs(items, variables), "}")])
+
+    # ---------------------------------------------------------------------------------- weights
+
+    def _begin(self, item: Make, target: str, variables: Variables, depth: int) -> None:
+        for name, init in item.inits:
+            self._write_init(f"{target}.{name}", init, variables, depth)
+
+    def _write_init(self, target: str, init: Init, variables: Variables, depth: int) -> None:
+        if init.kind == "values":
+            self._line("with torch.no_grad():", depth)
+            tensor = call("torch.tensor", [value_code(dict(init.arguments)["data"], variables)])
+            self.lines += lay_out("", call(f"{target}.copy_", [tensor]), depth + 1)
+            return
+        self.lines += lay_out("", _init_call(target, init, variables), depth)
+
+    def _write_weights(self) -> None:
+        for weight in self.template.weights:
+            self._write_weight(weight, self.names.parameter)
+
+    def _write_weight(self, weight: Weight, variables: Variables) -> None:
+        code, is_begun = _empty(weight, variables)
+        name = weight.name
+        if weight.kind == "parameter":
+            code = call("nn.Parameter", [code])
+            if is_plain(name):
+                self.lines += lay_out(f"self.{name} = ", code, BODY)
+            elif is_reserved(name):
+                self.lines += lay_out(f"self._parameters[{string(name)}] = ", code, BODY)
+            else:
+                arguments = [Code(string(name)), code]
+                self.lines += lay_out("", call("self.register_parameter", arguments), BODY)
+        elif is_reserved(name):
+            self.lines += lay_out(f"self._buffers[{string(name)}] = ", code, BODY)
+        else:
+            arguments = [Code(string(name)), code]
+            self.lines += lay_out("", call("self.register_buffer", arguments), BODY)
+        if not is_begun:
+            self._write_init(own_weight(weight.name, weight.kind), weight.init, variables, BODY)
+
+    def _line(self, text: str, depth: int) -> None:
+        self.lines.append(f"{INDENT * depth}{text}")
+
+
+def _empty(weight: Weight, variables: Variables) -> tuple[Code, bool]:
+    """The tensor a weight begins as, and whether it is begun with that."""
+    keywords = (
+        {} if weight.dtype is DType.FLOAT32 else {"dtype": value_code(weight.dtype, variables)}
+    )
+    dims = [value_code(dim, variables) for dim in weight.dims]
+    shape = dims if dims else [Code("()")]
+    arguments = dict(weight.init.arguments)
+    match weight.init.kind:
+        case "zeros" | "ones" as kind:
+            return call(f"torch.{kind}", shape, keywords), True
+        case "constant" if weight.dtype.is_floating:
+            filled = [tuple_of(dims), value_code(float(arguments["val"]), variables)]
+            return call("torch.full", filled, keywords), True
+        case "values":
+            data = value_code(arguments["data"], variables)
+            return call("torch.tensor", [data], keywords), True
+        case _:
+            return call("torch.empty", shape, keywords), False
+
+
+def _init_call(target: str, init: Init, variables: Variables) -> Code:
+    if init.kind == "bilinear":
+        raise Unsupported(
+            "torch.nn.init has no bilinear initialiser", "load the weights or write the values"
+        )
+    keywords = {name: value_code(value, variables) for name, value in init.arguments}
+    return call(f"nn.init.{init.kind}_", [Code(target)], keywords)
+
+
+def is_expressible(item: Container) -> bool:
+    """Whether a container can be written with its members in one expression."""
+    if item.kind == "Module":
+        return False
+    return all(_is_element(child, item) for child in item.items)
+
+
+def _is_element(child: Construction, scope: Container) -> bool:
+    match child:
+        case Make():
+            return True
+        case Container():
+            return is_expressible(child)
+        case MakeLoop():
+            makes = [inner for inner in child.items if isinstance(inner, Make)]
+            plain = len(makes) == len(child.items) and not any(make.inits for make in makes)
+            return scope.indexed and plain
+        case MakeBranch():
+            return False
+
+
+def loop_range(loop: MakeLoop, variables: Variables) -> str:
+    """`range(n)` or `range(a, b)`."""
+    stop = value_code(loop.stop, variables).text
+    start = value_code(loop.start, variables).text
+    return f"range({stop})" if start == "0" else f"range({start}, {stop})"
+
+
+def _made_within(item: Container, target: str, variables: Variables) -> Iterator[tuple[Make, str]]:
+    """The members of a container written as an expression, and how each is reached."""
+    for child in item.items:
+        if isinstance(child, Make | Container):
+            inner = reach(target, child.label, item, variables)
+            if isinstance(child, Make):
+                yield child, inner
+            else:
+                yield from _made_within(child, inner, variables)

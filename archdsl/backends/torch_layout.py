@@ -1,0 +1,125 @@
+"""Pieces of Python code that know how to stand on one line or on several, as ruff lays them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+LINE_LENGTH = 100
+INDENT = "    "
+
+ATOM, POWER, UNARY, PRODUCT, SUM, BITS, COMPARISON, NEGATION, CONJUNCTION, DISJUNCTION, OPEN = (
+    range(20, 9, -1)
+)
+"""How tightly a piece holds together, from a name to a bare tuple."""
+
+_STRENGTHS: Mapping[str, int] = {
+    "**": POWER,
+    "*": PRODUCT,
+    "/": PRODUCT,
+    "//": PRODUCT,
+    "%": PRODUCT,
+    "@": PRODUCT,
+    "+": SUM,
+    "-": SUM,
+    "&": BITS,
+    "|": BITS,
+    "^": BITS,
+    "and": CONJUNCTION,
+    "or": DISJUNCTION,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """An expression: its text on one line, and the bracket at which it may be broken."""
+
+    text: str
+    strength: int = ATOM
+    opening: str = ""
+    parts: tuple[Code, ...] = ()
+    closing: str = ""
+    separator: str = ","
+
+    @property
+    def is_simple(self) -> bool:
+        """Names, numbers and attributes, which stand without spaces beside `**`."""
+        return self.strength == ATOM and self.text.replace(".", "").replace("_", "").isalnum()
+
+    def within(self, strength: int) -> str:
+        """The text as an operand of something that binds with that strength."""
+        return self.text if self.strength >= strength else f"({self.text})"
+
+    def prefixed(self, prefix: str) -> Code:
+        """The same with a text before it, such as `name=` or `*`."""
+        return replace(self, text=prefix + self.text, opening=prefix + self.opening)
+
+
+def bracket(opening: str, parts: Iterable[Code], closing: str, separator: str = ",") -> Code:
+    """A bracketed list."""
+    items = tuple(parts)
+    joint = ", " if separator else " "
+    text = opening + joint.join(part.text for part in items) + closing
+    return Code(text, ATOM, opening, items, closing, separator)
+
+
+def call(
+    function: str, arguments: Sequence[Code] = (), keywords: Mapping[str, Code] | None = None
+) -> Code:
+    """`function(arguments, name=keyword)`."""
+    named = [value.prefixed(f"{name}=") for name, value in (keywords or {}).items()]
+    return bracket(f"{function}(", [*arguments, *named], ")")
+
+
+def tuple_of(parts: Sequence[Code]) -> Code:
+    """`(a, b)`, with the comma that a single element needs."""
+    code = bracket("(", parts, ")")
+    return replace(code, text=f"({parts[0].text},)") if len(parts) == 1 else code
+
+
+def list_of(parts: Sequence[Code]) -> Code:
+    """`[a, b]`."""
+    return bracket("[", parts, "]")
+
+
+def infix(symbol: str, left: Code, right: Code) -> Code:
+    """`left symbol right`; operators of one strength associate to the left."""
+    strength = _STRENGTHS.get(symbol, COMPARISON)
+    if symbol == "**":
+        space = "" if left.is_simple and right.is_simple else " "
+        return Code(f"{left.within(ATOM)}{space}**{space}{right.within(UNARY)}", strength)
+    first = left.within(strength + 1 if strength == COMPARISON else strength)
+    return Code(f"{first} {symbol} {right.within(strength + 1)}", strength)
+
+
+def prefix(symbol: str, operand: Code) -> Code:
+    """`-x`, `~x` or `not x`."""
+    if symbol == "not":
+        return Code(f"not {operand.within(NEGATION)}", NEGATION)
+    return Code(f"{symbol}{operand.within(UNARY)}", UNARY)
+
+
+def comprehension(opening: str, element: Code, clauses: Sequence[str], closing: str) -> Code:
+    """`opening element for … closing`."""
+    return bracket(opening, [element, *map(Code, clauses)], closing, separator="")
+
+
+def fits(text: str, depth: int) -> bool:
+    """Whether a text fits on a line at that depth of indentation."""
+    return depth * len(INDENT) + len(text) <= LINE_LENGTH
+
+
+def lay_out(before: str, code: Code, depth: int, after: str = "") -> list[str]:
+    """The lines of `before code after`, broken one argument a line where it is too long."""
+    indent = INDENT * depth
+    line = f"{before}{code.text}{after}"
+    if fits(line, depth) or not code.parts:
+        return [indent + line]
+    lines = [f"{indent}{before}{code.opening}"]
+    inner = " ".join(part.text for part in code.parts)
+    if not code.separator and fits(inner, depth + 1):
+        lines.append(f"{indent}{INDENT}{inner}")
+    else:
+        for part in code.parts:
+            lines += lay_out("", part, depth + 1, code.separator)
+    return [*lines, f"{indent}{code.closing}{after}"]

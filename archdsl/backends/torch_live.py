@@ -1,0 +1,156 @@
+"""The live module: exactly the emitted source, executed, checked against the model, and filled."""
+
+from __future__ import annotations
+
+import hashlib
+import linecache
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from archdsl.backends.naming import identifier
+from archdsl.backends.torch_source import emit, root_class
+from archdsl.backends.weights import WeightsMismatchError, compare, weight_shape
+from archdsl.diagnostics import InternalError
+from archdsl.ir.model import Model
+from archdsl.passes.state import state
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Weights = "Mapping[str, Any] | str | Path"
+"""Arrays or tensors by their path in the state dict, or a `.safetensors` file."""
+
+
+def load(
+    model: Model,
+    weights: Mapping[str, Any] | str | Path | None = None,
+    device: str | torch.device | None = None,
+) -> nn.Module:
+    """The model as a module, with these weights, or begun as its layers begin."""
+    import torch
+
+    source = emit(model)
+    root = _root(model.name, source)
+    if weights is None:
+        network = _constructed(root, device)
+        _check(model, network)
+        return network
+    tensors = _tensors(weights)
+    network = _constructed(root, "meta")
+    _check(model, network)
+    _check_given(model, tensors)
+    network.to_empty(device=torch.get_default_device() if device is None else device)
+    network.load_state_dict(tensors, strict=True)
+    return network
+
+
+def _constructed(root: type[nn.Module], device: str | torch.device | None) -> nn.Module:
+    import torch
+
+    if device is None:
+        return root()
+    with torch.device(device):
+        return root()
+
+
+# ------------------------------------------------------------------------------------ execution
+
+
+def _root(name: str, source: str) -> type[nn.Module]:
+    """The class that is the model; the same source is executed once."""
+    digest = hashlib.sha256(source.encode()).hexdigest()[:12]
+    module_name = f"archdsl.generated.{identifier(name)}_{digest}"
+    module = sys.modules.get(module_name)
+    if module is None:
+        module = _execute(module_name, source)
+    return getattr(module, root_class(source))
+
+
+def _execute(module_name: str, source: str) -> ModuleType:
+    """Run the source as a module that tracebacks, `inspect` and pickle can find."""
+    file = f"<{module_name}>"
+    module = ModuleType(module_name)
+    module.__file__ = file
+    linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file
+    sys.modules[module_name] = module
+    try:
+        exec(compile(source, file, "exec"), module.__dict__)  # noqa: S102
+    except Exception as problem:
+        del sys.modules[module_name]
+        raise InternalError(f"the emitted source does not run: {problem}") from problem
+    _make_portable(getattr(module, root_class(source)), module_name, source)
+    return module
+
+
+def _make_portable(root: type[nn.Module], module_name: str, source: str) -> None:
+    """Let pickles carry the source, so that another process can read them."""
+
+    def reduce(self: nn.Module, protocol: Any) -> Any:
+        plain = object.__reduce_ex__(self, protocol)
+        if type(self) is not root:
+            return plain
+        return restore, (module_name, source), *plain[2:]
+
+    root.__reduce_ex__ = reduce
+
+
+def restore(module_name: str, source: str) -> nn.Module:
+    """An empty module of the class in the source, for pickle to fill."""
+    module = sys.modules.get(module_name) or _execute(module_name, source)
+    root = getattr(module, root_class(source))
+    return root.__new__(root)
+
+
+# -------------------------------------------------------------------------------------- weights
+
+
+def _check(model: Model, network: nn.Module) -> None:
+    """Compare the state dict with the model's; a difference is the compiler's fault."""
+    expected = {
+        path: (weight_shape(weight), f"torch.{weight.dtype.value}")
+        for path, weight in state(model).items()
+    }
+    found = {
+        path: (tuple(tensor.shape), str(tensor.dtype))
+        for path, tensor in network.state_dict(keep_vars=True).items()
+    }
+    if found == expected:
+        return
+    paths = [path for path in {**expected, **found} if expected.get(path) != found.get(path)]
+    path = paths[0]
+    raise InternalError(
+        f"the emitted source of {model.name} has other weights than the model:"
+        f" {path} is {found.get(path)}, not {expected.get(path)}"
+    )
+
+
+def _tensors(weights: Mapping[str, Any] | str | Path) -> dict[str, torch.Tensor]:
+    import torch
+
+    if isinstance(weights, Mapping):
+        return {
+            name: value if isinstance(value, torch.Tensor) else torch.from_numpy(value.copy())
+            for name, value in weights.items()
+        }
+    from safetensors.torch import load_file
+
+    return load_file(weights)
+
+
+def _check_given(model: Model, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Refuse weights that do not fit, with a report of all differences."""
+    report = compare(state(model), {name: _Shaped(tensor) for name, tensor in tensors.items()})
+    if not report.fits:
+        raise WeightsMismatchError(report)
+
+
+class _Shaped:
+    """What `compare` looks at, of a tensor."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.shape = tuple(tensor.shape)
+        self.dtype = tensor.dtype

@@ -1,0 +1,334 @@
+"""A specialised block as data for PyTorch: what is constructed, and what is applied to what."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+from archdsl.backends.torch_lowering import (
+    Instance,
+    Made,
+    Written,
+    function,
+    layer,
+    tensor_of,
+    with_constants,
+)
+from archdsl.diagnostics import InternalError
+from archdsl.ir.dims import Dim
+from archdsl.ir.lowering import Expression, Input, Unsupported
+from archdsl.ir.model import Block, Frame, Member, Model, Node
+from archdsl.ir.types import DType, TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One application: of a member by its path, or of an expression."""
+
+    callee: str | Expression
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    frames: tuple[Frame, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """For keywords of the expression that are left out where they are the default."""
+    training: bool = False
+
+
+@dataclass(slots=True)
+class Trace:
+    """What one specialised block constructs and applies."""
+
+    key: str
+    block: Block
+    names: dict[str, Any]
+    """Constant sizes by their symbol, then parameters; integers are `int`."""
+    sizes: dict[str, tuple[int, int]]
+    """Symbols read at run time: the position of the input and the axis."""
+    made: dict[str, Made] = field(default_factory=dict[str, Made])
+    steps: list[Step] = field(default_factory=list[Step])
+    alias: dict[int, int] = field(default_factory=dict[int, int])
+
+    def value(self, value: int) -> int:
+        """The value itself, where it was only passed on."""
+        return self.alias.get(value, value)
+
+
+def trace(model: Model, key: str) -> Trace:
+    """Lower every member and node of a block."""
+    block = model.blocks[key]
+    result = Trace(key, block, static_names(block), _run_time_sizes(block))
+    _Tracer(model, result).run()
+    return result
+
+
+def static_names(block: Block) -> dict[str, Any]:
+    """The values of a block's constant sizes and of its parameters, by name."""
+    names: dict[str, Any] = {}
+    for dim in _port_dims(block):
+        name = dim.origin.symbol_name if dim.has_origin else None
+        if name is not None and dim.value is not None:
+            names.setdefault(name, dim.value)
+    for argument in block.arguments:
+        if argument.kind != "layer":
+            names[argument.name] = plain(argument.value)
+    return names
+
+
+def plain(value: Any) -> Any:
+    """A static value without origins, integers as `int`."""
+    match value:
+        case Dim():
+            return value if value.value is None else value.value
+        case Written():
+            return value.value
+        case tuple() | list():
+            return tuple(plain(item) for item in value)
+        case _:
+            return value
+
+
+def _port_dims(block: Block) -> Iterator[Dim]:
+    for port in block.inputs:
+        yield from block.type(port.value).dims
+
+
+def _run_time_sizes(block: Block) -> dict[str, tuple[int, int]]:
+    found: dict[str, tuple[int, int]] = {}
+    for place, port in enumerate(block.inputs):
+        for axis, dim in enumerate(block.type(port.value).dims):
+            if dim.symbol_name is not None:
+                found.setdefault(dim.symbol_name, (place, axis))
+    return found
+
+
+class _Tracer:
+    def __init__(self, model: Model, result: Trace) -> None:
+        self.model = model
+        self.block = result.block
+        self.trace = result
+        self.constants: dict[int, tuple[Any, DType]] = {}
+        self.first_use: dict[str, Node] = {}
+        for node in self.block.nodes:
+            if node.member is not None:
+                self.first_use.setdefault(node.member, node)
+        self.needed = _needed_in_inference(self.block)
+
+    def run(self) -> None:
+        functions = self._as_functions()
+        for member in self.block.members:
+            if member.path not in functions:
+                self.trace.made[member.path] = self._made(member)
+        for node in self.block.nodes:
+            self._add(node, functions)
+        for port in self.block.outputs:
+            self._materialise(port.value, ())
+
+    # ---------------------------------------------------------------------------------- members
+
+    def _made(self, member: Member) -> Made:
+        node = self.first_use.get(member.path)
+        if member.block is not None:
+            return self._instance(member, self.model.blocks[member.block], node)
+        if node is None or node.op is None:
+            raise InternalError(f"nothing says what layer {member.path} is")
+        return layer(node.op, self._types(node), node.origins, member.weights)
+
+    def _instance(self, member: Member, block: Block, node: Node | None) -> Instance:
+        values: dict[str, Any] = static_names(block)
+        if node is not None:
+            for port, outer in zip(block.inputs, node.inputs, strict=True):
+                values.update(_sizes_of(block.type(port.value), self.block.type(outer)))
+        for argument in member.arguments:
+            if argument.name in values:
+                values[argument.name] = argument.value
+        return Instance(str(member.block), values)
+
+    def _types(self, node: Node) -> list[TensorType]:
+        return [self.block.type(value) for value in node.inputs]
+
+    def _as_functions(self) -> set[str]:
+        """Layers without label and weights at the top of a block, which read better as calls."""
+        if is_numbered_chain(self.block):
+            return set()
+        candidates = (m for m in self.block.members if m.path.isdigit() and not m.weights)
+        return {m.path for m in candidates if m.block is None and self._has_function(m.path)}
+
+    def _has_function(self, path: str) -> bool:
+        node = self.first_use.get(path)
+        if node is None or node.op is None:
+            return False
+        try:
+            node.op.torch_call(*self._types(node))
+        except Unsupported:
+            return False
+        return True
+
+    # ------------------------------------------------------------------------------------ steps
+
+    def _add(self, node: Node, functions: set[str]) -> None:
+        inputs = tuple(self.trace.value(value) for value in node.inputs)
+        training = self.needed.isdisjoint(node.outputs)
+        if node.member is not None and node.member not in functions:
+            for value in inputs:
+                self._materialise(value, node.frames)
+            step = Step(node.member, inputs, node.outputs, node.frames, training=training)
+            self.trace.steps.append(step)
+            return
+        if node.op is None:
+            raise InternalError(f"a node of {self.block.name} applies nothing")
+        expression = function(node.op, self._types(node), node.origins)
+        if isinstance(expression, Dim | bool | int | float | Written):
+            self.constants[node.outputs[0]] = expression, self.block.type(node.outputs[0]).dtype
+            return
+        if isinstance(expression, Input):
+            self.trace.alias[node.outputs[0]] = inputs[expression.index]
+            return
+        written, left = with_constants(expression, inputs, self.constants)
+        attributes = {name: getattr(node.op, name) for name in type(node.op).model_fields}
+        step = Step(written, left, node.outputs, node.frames, attributes, training)
+        self.trace.steps.append(step)
+
+    def _materialise(self, value: int, frames: tuple[Frame, ...]) -> None:
+        """A constant that something else than an operator reads becomes a tensor."""
+        constant = self.constants.pop(value, None)
+        if constant is not None:
+            self.trace.steps.append(Step(tensor_of(*constant), (), (value,), frames))
+
+
+def _needed_in_inference(block: Block) -> set[int]:
+    wanted = {port.value for port in block.outputs if not port.training}
+    for node in reversed(block.nodes):
+        if not wanted.isdisjoint(node.outputs):
+            wanted.update(node.inputs)
+    return wanted
+
+
+def _sizes_of(inner: TensorType, outer: TensorType) -> Iterator[tuple[str, Any]]:
+    """The block's constant sizes by their symbol, as the caller knows them."""
+    for own, given in zip(inner.dims, outer.dims, strict=True):
+        name = own.origin.symbol_name if own.has_origin else None
+        if name is not None and own.value is not None:
+            yield name, given if given.value == own.value else own.value
+
+
+def is_numbered_chain(block: Block) -> bool:
+    """Whether a block is nothing but its layers 0, 1, 2 … one after the other."""
+    if len(block.inputs) != 1 or len(block.outputs) != 1 or block.outputs[0].training:
+        return False
+    if block.weights or block.borrowed or not block.nodes:
+        return False
+    if [m.path for m in block.members] != [str(i) for i in range(len(block.members))]:
+        return False
+    value = block.inputs[0].value
+    for member, node in zip(block.members, block.nodes, strict=False):
+        if node.member != member.path or node.inputs != (value,) or len(node.outputs) != 1:
+            return False
+        value = node.outputs[0]
+    return len(block.nodes) == len(block.members) and block.outputs[0].value == value
+
+
+# ------------------------------------------------------------------------------------ chains
+
+
+def chains(result: Trace) -> dict[str, list[str]]:
+    """Labelled scopes that are one chain of all their layers in order, with those layers."""
+    children = containers(result.made)
+    calls = _single_calls(result)
+    uses = _uses(result)
+    found: dict[str, list[str]] = {}
+    for scope in sorted(children, key=lambda path: -path.count(".")):
+        if not scope:
+            continue
+        linked = _linked(scope, children[scope], calls, uses)
+        if linked is not None:
+            found[scope] = children[scope]
+            calls[scope] = linked
+    return found
+
+
+def containers(made: Mapping[str, Made]) -> dict[str, list[str]]:
+    """The paths directly under each labelled scope and under the block itself (""), in order."""
+    children: dict[str, dict[str, None]] = {"": {}}
+    for path in made:
+        while path:
+            parent = path.rpartition(".")[0]
+            known = children.setdefault(parent, {})
+            if path in known:
+                break
+            known[path] = None
+            path = parent
+    return {parent: list(paths) for parent, paths in children.items()}
+
+
+def _single_calls(result: Trace) -> dict[str, tuple[int, int]]:
+    """Input and output of each member that is applied once to one value."""
+    counts = Counter(step.callee for step in result.steps if isinstance(step.callee, str))
+    return {
+        step.callee: (step.inputs[0], step.outputs[0])
+        for step in result.steps
+        if isinstance(step.callee, str)
+        and counts[step.callee] == 1
+        and len(step.inputs) == len(step.outputs) == 1
+    }
+
+
+def _uses(result: Trace) -> Counter[int]:
+    uses = Counter(value for step in result.steps for value in step.inputs)
+    uses.update(result.value(port.value) for port in result.block.outputs)
+    return uses
+
+
+def _linked(
+    scope: str,
+    paths: Sequence[str],
+    calls: Mapping[str, tuple[int, int]],
+    uses: Mapping[int, int],
+) -> tuple[int, int] | None:
+    """Input and output of a chain; None where the layers are no chain."""
+    ends = [calls.get(path) for path in paths]
+    if None in ends:
+        return None
+    linked = [end for end in ends if end is not None]
+    for (_, output), (value, _) in pairwise(linked):
+        if output != value or uses[output] != 1:
+            return None
+    return linked[0][0], linked[-1][1]
+
+
+def collapse(result: Trace, scopes: Mapping[str, list[str]]) -> list[Step]:
+    """The steps with every chain applied as one."""
+    owner = {path: scope for scope, paths in scopes.items() for path in paths}
+    collapsed: list[Step] = []
+    place: dict[str, int] = {}
+    for step in result.steps:
+        scope = _outermost(step.callee, owner) if isinstance(step.callee, str) else None
+        if scope is None:
+            collapsed.append(step)
+        elif scope in place:
+            before = collapsed[place[scope]]
+            frames = common(before.frames, step.frames)
+            collapsed[place[scope]] = replace(before, outputs=step.outputs, frames=frames)
+        else:
+            place[scope] = len(collapsed)
+            collapsed.append(replace(step, callee=scope))
+    return collapsed
+
+
+def _outermost(path: str, owner: Mapping[str, str]) -> str | None:
+    found = None
+    while path in owner:
+        path = found = owner[path]
+    return found
+
+
+def common(first: Sequence[Frame], second: Sequence[Frame]) -> tuple[Frame, ...]:
+    """The enclosing loops and branches that two share."""
+    shared: list[Frame] = []
+    for one, other in zip(first, second, strict=False):
+        if one != other:
+            break
+        shared.append(one)
+    return tuple(shared)

@@ -1,0 +1,117 @@
+"""Whether an exported file computes what the model means: ONNX Runtime beside PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from archdsl.backends.arrays import numpy_dtype
+from archdsl.backends.running import output_names, run_onnx, run_torch
+from archdsl.ir.model import Model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array = np.ndarray[Any, Any]
+
+RELATIVE_BOUND = 1e-5
+"""The most that ONNX Runtime may differ from float64, as a part of the largest output."""
+
+_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 160, 192, 224, 256, 299, 320, 384, 512)
+_BATCHES = (2, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How one output compares at some sizes; errors are parts of its largest value."""
+
+    output: str
+    sizes: Mapping[str, int]
+    onnx_error: float
+    torch_error: float
+
+    @property
+    def agrees(self) -> bool:
+        """Within the bound, and about as exact as PyTorch in float32."""
+        allowed = min(RELATIVE_BOUND, 4 * self.torch_error + 1e-6)
+        return bool(self.onnx_error <= allowed)
+
+    def __str__(self) -> str:
+        sizes = ", ".join(f"{name} = {size}" for name, size in self.sizes.items())
+        verdict = "agrees" if self.agrees else "DIFFERS"
+        return f"{self.output} {verdict} to {self.onnx_error:.1e} of its largest value ({sizes})"
+
+
+def verify(
+    path: str | PathLike[str], model: Model, module: nn.Module, fixed: Mapping[str, int]
+) -> list[Comparison]:
+    """Compare a file with the module that has its weights, at two sets of sizes where possible."""
+    single, double = deepcopy(module).eval(), deepcopy(module).eval().double()
+    comparisons: list[Comparison] = []
+    for turn, sizes in enumerate(_trials(model, fixed)):
+        inputs = _random_inputs(model, sizes, np.random.default_rng(turn))
+        wide = {name: _widened(array) for name, array in inputs.items()}
+        exact = run_torch(double, model, wide)
+        ours, theirs = run_onnx(path, inputs), run_torch(single, model, inputs)
+        comparisons += [
+            Comparison(name, sizes, _error(ours[place], y), _error(theirs[place], y))
+            for place, (name, y) in enumerate(zip(output_names(model), exact, strict=True))
+        ]
+    return comparisons
+
+
+def _error(found: Array, exact: Array) -> float:
+    """The largest difference as a part of the largest value; infinite for another shape."""
+    if found.shape != exact.shape:
+        return float("inf")
+    if exact.size == 0:
+        return 0.0
+    difference = np.abs(found.astype(np.float64) - exact.astype(np.float64)).max()
+    largest = np.abs(exact.astype(np.float64)).max()
+    return float(difference / largest) if largest > 0 else float(difference)
+
+
+def _widened(array: Array) -> Array:
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def _trials(model: Model, fixed: Mapping[str, int]) -> Iterator[dict[str, int]]:
+    """The least sizes that the model allows, and the next, with batches of two and of one."""
+    free = [name for name in model.root.symbols if name not in fixed]
+    batch = _batch(model)
+    found = 0
+    for size in _SIZES:
+        sizes = {**dict.fromkeys(free, size), **fixed}
+        if batch in free:
+            sizes[batch] = _BATCHES[found]
+        if all(requirement.condition.evaluate(sizes) for requirement in model.root.requirements):
+            yield sizes
+            found += 1
+        if found == len(_BATCHES) or not free:
+            return
+
+
+def _batch(model: Model) -> str:
+    """The symbol of the first axis of the first input, if it is one."""
+    first = model.root.type(model.root.inputs[0].value)
+    return (first.dims[0].symbol_name or "") if first.rank else ""
+
+
+def _random_inputs(
+    model: Model, sizes: Mapping[str, int], generator: np.random.Generator
+) -> dict[str, Array]:
+    inputs: dict[str, Array] = {}
+    for port in model.root.inputs:
+        expected = model.root.type(port.value)
+        shape = tuple(dim.evaluate(sizes) for dim in expected.dims)
+        if expected.dtype.is_floating:
+            drawn: Array = generator.standard_normal(shape)
+        else:
+            drawn = generator.integers(0, 2, shape)
+        inputs[port.name] = drawn.astype(numpy_dtype(expected.dtype))
+    return inputs

@@ -1,0 +1,375 @@
+"""The commands, each a few lines around one call of the library."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from archdsl.cli import options
+from archdsl.cli.failures import (
+    FINDINGS,
+    Command,
+    on_terminal,
+    progress,
+    records,
+    show,
+    write_json,
+)
+from archdsl.version import VERSION
+
+if TYPE_CHECKING:
+    from archdsl.api import Network
+    from archdsl.limits import Limits
+
+Pairs = tuple[tuple[str, Any], ...]
+
+
+class _Commands(click.Group):
+    """Lists the commands in the order they are used in, which is that of this file."""
+
+    command_class = Command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="archdsl")
+def main() -> None:
+    """Compile neural-network architectures: shapes proved, PyTorch and ONNX out.
+
+    SPEC is an .arch file or the name of a shipped model (see `archdsl list`).
+    """
+
+
+def _load(spec: str, model: str | None, settings: Pairs, dims: Pairs, limits: Pairs) -> Network:
+    from archdsl import api
+
+    return api.load(spec, model, dims=dict(dims), limits=_limits(limits), **dict(settings))
+
+
+def _limits(changed: Pairs) -> Limits:
+    from dataclasses import fields
+
+    from archdsl.limits import Limits
+
+    known = [field.name for field in fields(Limits)]
+    bounds: dict[str, int] = {}
+    for written, bound in changed:
+        name = written.replace("-", "_")
+        if name not in known:
+            raise _unknown("limit", written, [each.replace("_", "-") for each in known])
+        if bound < 1:
+            raise click.BadParameter(f"the limit {written} must be at least 1")
+        bounds[name] = bound
+    return Limits(**bounds)
+
+
+def _write(output: Path | None, text: str) -> None:
+    """A text to a file, or to standard output."""
+    if output is None or str(output) == "-":
+        click.echo(text, nl=not text.endswith("\n"))
+        return
+    from archdsl.files import write_text
+
+    write_text(output, text if text.endswith("\n") else f"{text}\n")
+    click.echo(f"wrote {output}", err=True)
+
+
+def _unknown(what: str, name: str, known: list[str]) -> click.BadParameter:
+    """The usage error for a name that does not exist, with the nearest ones."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, 3, 0.6)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return click.BadParameter(f"there is no {what} {name!r}{hint}")
+
+
+# ------------------------------------------------------------------------------- look at specs
+
+
+@main.command()
+@click.argument("specs", metavar="SPEC...", nargs=-1, required=True)
+@options.model
+@options.settings
+@options.dims
+@options.limits
+@options.as_json
+@click.option("--concise", is_flag=True, help="One line for each problem.")
+@click.pass_context
+def check(
+    ctx: click.Context,
+    specs: tuple[str, ...],
+    model: str | None,
+    settings: Pairs,
+    dims: Pairs,
+    limits: Pairs,
+    as_json: bool,
+    concise: bool,
+) -> None:
+    """Prove that the shapes fit, for every size, and that every `expect` holds."""
+    from archdsl import api, render
+
+    bounds = _limits(limits)
+    failed = False
+    found: list[dict[str, Any]] = []
+    for spec in specs:
+        result = api.check(spec, model, dims=dict(dims), limits=bounds, **dict(settings))
+        failed = failed or not result.ok
+        if as_json:
+            found.append({"spec": spec, "ok": result.ok, "models": list(result.models)})
+            found[-1]["diagnostics"] = records(result.diagnostics, result.sources)
+        elif concise:
+            for diagnostic in result.diagnostics:
+                click.echo(render.concise(diagnostic, result.sources))
+        else:
+            if result.diagnostics:
+                show(result.diagnostics, result.sources, sys.stdout)
+            if result.ok:
+                click.echo(f"{render.visible(spec)}: {result.verdict}")
+    if as_json:
+        write_json({"ok": not failed, "specs": found})
+    if failed:
+        ctx.exit(FINDINGS)
+
+
+@main.command()
+@options.network
+@options.as_json
+@click.option("--depth", type=click.IntRange(min=0), help="How many levels of blocks to unfold.")
+def summary(
+    spec: str,
+    model: str | None,
+    settings: Pairs,
+    dims: Pairs,
+    limits: Pairs,
+    as_json: bool,
+    depth: int | None,
+) -> None:
+    """Show the tree of blocks with shapes, parameters and multiply-adds."""
+    network = _load(spec, model, settings, (), limits)
+    table = network.summary(depth=depth, dims=dict(dims))
+    if as_json:
+        write_json(table.to_dict())
+    elif on_terminal(sys.stdout):
+        from rich.console import Console
+
+        Console().print(table)
+    else:
+        click.echo(str(table))
+
+
+@main.command()
+@options.network
+@options.output("Where to write it; otherwise standard output.")
+def ir(
+    spec: str,
+    model: str | None,
+    settings: Pairs,
+    dims: Pairs,
+    limits: Pairs,
+    output: Path | None,
+) -> None:
+    """Write the compiled model as JSON (its schema: `archdsl schema`)."""
+    network = _load(spec, model, settings, dims, limits)
+    _write(output, network.ir.model_dump_json(indent=2))
+
+
+@main.command()
+@options.network
+@options.output("Where to write it; otherwise standard output.")
+def expand(
+    spec: str,
+    model: str | None,
+    settings: Pairs,
+    dims: Pairs,
+    limits: Pairs,
+    output: Path | None,
+) -> None:
+    """Write the flat canonical form: every loop, condition and parameter resolved."""
+    _write(output, _load(spec, model, settings, dims, limits).expanded())
+
+
+@main.command()
+def schema() -> None:
+    """Write the JSON schema of what `ir` writes."""
+    from archdsl import api
+
+    write_json(api.schema())
+
+
+# ------------------------------------------------------------------------------- make something
+
+
+@main.command()
+@options.network
+@options.output("The Python file to write; otherwise standard output.")
+def build(
+    spec: str,
+    model: str | None,
+    settings: Pairs,
+    dims: Pairs,
+    limits: Pairs,
+    output: Path | None,
+) -> None:
+    """Write PyTorch source that needs nothing but torch."""
+    _write(output, _load(spec, model, settings, dims, limits).to_source())
+
+
+@main.command()
+@options.network
+@options.weights
+@options.as_json
+@options.output("The file to write; otherwise the model's name with .onnx.")
+@click.option("--opset", type=click.IntRange(min=1), help="The ONNX operator set (default 17).")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="For weights not given.")
+@click.option("--fold/--no-fold", default=True, help="Fold batch norms into convolutions.")
+@click.option("--training-outputs", is_flag=True, help="Keep outputs that only training has.")
+@click.option("--verify", is_flag=True, help="Run it beside PyTorch and compare.")
+def export(
+    spec: str,
+    model: str | None,
+    settings: Pairs,
+    dims: Pairs,
+    limits: Pairs,
+    weights: Path | None,
+    as_json: bool,
+    output: Path | None,
+    opset: int | None,
+    seed: int,
+    fold: bool,
+    training_outputs: bool,
+    verify: bool,
+) -> None:
+    """Write an ONNX file."""
+    network = _load(spec, model, settings, dims, limits)
+    target = output or Path(f"{network.ir.name}.onnx")
+    with progress(f"writing {target}") as advance:
+        network.save_onnx(
+            target,
+            weights=weights,
+            opset=opset,
+            seed=seed,
+            fold=fold,
+            training_outputs=training_outputs,
+            progress=advance,
+        )
+    if as_json:
+        write_json({"path": str(target), "bytes": target.stat().st_size})
+    else:
+        click.echo(f"wrote {target} ({target.stat().st_size:,} bytes)", err=True)
+
+
+@main.command()
+@options.network
+@options.weights
+@click.option(
+    "--input",
+    "inputs",
+    metavar="[NAME=]FILE",
+    multiple=True,
+    required=True,
+    help="An input, a .npy file; by name if the model has several.",
+)
+@options.output("Where to write the outputs, an .npz file.")
+@click.option("--onnx", "onnx", is_flag=True, help="Run with ONNX Runtime instead of PyTorch.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="For weights not given.")
+@options.as_json
+def run(
+    spec: str,
+    model: str | None,
+    settings: Pairs,
+    dims: Pairs,
+    limits: Pairs,
+    weights: Path | None,
+    inputs: tuple[str, ...],
+    output: Path | None,
+    onnx: bool,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Run the model once on arrays."""
+
+
+# ------------------------------------------------------------------------------- look things up
+
+
+@main.command("list")
+@options.as_json
+def list_(as_json: bool) -> None:
+    """List the shipped models."""
+    from archdsl.resources import shipped_models
+
+    models = {name: path.name for name, path in shipped_models().items()}
+    if as_json:
+        write_json(models)
+        return
+    width = max(map(len, models), default=0)
+    for name, file in models.items():
+        click.echo(f"{name:<{width}}  {file}")
+
+
+@main.command()
+@click.argument("name", required=False)
+@options.as_json
+def ops(name: str | None, as_json: bool) -> None:
+    """Show the operators, or everything about one."""
+    from archdsl import reference
+
+    if name is None:
+        described = reference.operators()
+        if as_json:
+            write_json([reference.record(op) for op in described])
+            return
+        width = max(len(reference.name_of(op)) for op in described)
+        for op in described:
+            click.echo(f"{reference.name_of(op):<{width}}  {reference.sentence(op)}")
+        return
+    op = reference.operator(name)
+    if op is None:
+        raise _unknown("operator", name, reference.operator_names())
+    if as_json:
+        write_json(reference.record(op))
+    else:
+        click.echo(reference.page(op), nl=False)
+
+
+@main.command()
+@click.argument("name")
+@options.output("The file to write; otherwise NAME.arch.")
+def new(name: str, output: Path | None) -> None:
+    """Write a small model to start from."""
+    from archdsl import api
+    from archdsl.starter import starter
+
+    text = starter(name)
+    if not (name.isascii() and name.isidentifier() and api.check(text).ok):
+        raise click.BadParameter(f"{name!r} can't name a model: take letters, digits and _")
+    target = output or Path(f"{name}.arch")
+    if target.exists():
+        raise click.BadParameter(f"{target} exists already")
+    _write(target, text)
+
+
+@main.command()
+@click.argument("code", required=False)
+def explain(code: str | None) -> None:
+    """Explain an error code, with an example of it and the mended example."""
+    from archdsl.resources import explained_codes, explanation
+
+    if code is None:
+        click.echo("\n".join(explained_codes()))
+        return
+    page = explanation(code)
+    if page is None:
+        raise _unknown("error code", code, explained_codes())
+    if not on_terminal(sys.stdout):
+        click.echo(page, nl=False)
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    Console().print(Markdown(page))

@@ -1,0 +1,107 @@
+"""What facts about sizes tell of single symbols: ranges, and numbers that divide them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import lcm
+
+from archdsl.ir.atoms import constant_value, remainder_form, sole_atom
+from archdsl.ir.bounds import Range
+from archdsl.ir.conditions import All, Compare, Condition
+from archdsl.ir.dims import Dim
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """Ranges and divisors of symbols, and sizes that are zero."""
+
+    ranges: Mapping[str, Range]
+    divisors: Mapping[str, int]
+    zeros: tuple[Dim, ...]
+
+    @staticmethod
+    def of(minimums: Mapping[str, int], facts: Iterable[Condition]) -> Knowledge:
+        """Read what single comparisons say; the rest is for the solver."""
+        comparisons = [comparison for fact in facts for comparison in _comparisons(fact)]
+        ranges: dict[str, Range] = {name: (least, None) for name, least in minimums.items()}
+        divisors: dict[str, int] = {}
+        for comparison in comparisons:
+            _narrow(ranges, comparison)
+            _divide(divisors, comparison)
+        for name, divisor in divisors.items():
+            low, high = ranges.get(name, (1, None))
+            ranges[name] = (
+                None if low is None else -(-low // divisor) * divisor,
+                None if high is None else high // divisor * divisor,
+            )
+        zeros = tuple(c.difference for c in comparisons if c.relation == "==")
+        return Knowledge(ranges, divisors, zeros)
+
+    def is_zero(self, dim: Dim) -> bool:
+        """Whether a size is a multiple of one that is known to be zero."""
+        return any(_is_multiple(dim, zero) for zero in self.zeros)
+
+
+def _comparisons(fact: Condition) -> Sequence[Compare]:
+    if isinstance(fact, Compare):
+        return (fact,)
+    parts = fact.parts if isinstance(fact, All) else ()
+    return [part for part in parts if isinstance(part, Compare)]
+
+
+def _narrow(ranges: dict[str, Range], comparison: Compare) -> None:
+    """Take a bound from a comparison of one symbol with a constant."""
+    difference = comparison.difference
+    names = difference.symbols
+    if len(names) != 1:
+        return
+    (name,) = names
+    scale, offset = difference.coefficient(name), difference.coefficient()
+    if scale == 0 or (difference - scale * Dim.symbol(name)).value is None:
+        return
+    least, most = _limits(comparison, scale, offset)
+    low, high = ranges.get(name, (1, None))
+    ranges[name] = (
+        least if low is None else low if least is None else max(low, least),
+        most if high is None else high if most is None else min(high, most),
+    )
+
+
+def _limits(comparison: Compare, scale: int, offset: int) -> Range:
+    """The solutions x of `scale*x + offset` standing in the relation to zero."""
+    relation = comparison.relation
+    if scale < 0:
+        flipped = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+        scale, offset, relation = -scale, -offset, flipped.get(relation, relation)
+    match relation:
+        case ">=":
+            return -(offset // scale), None
+        case ">":
+            return -offset // scale + 1, None
+        case "<=":
+            return None, -offset // scale
+        case "<":
+            return None, -(offset // scale) - 1
+        case "==":
+            return -(offset // scale), -offset // scale
+        case _:
+            return None, None
+
+
+def _divide(divisors: dict[str, int], comparison: Compare) -> None:
+    """Take a divisor from `H % 32 == 0`."""
+    form = remainder_form(comparison.difference.polynomial)
+    if comparison.relation != "==" or form is None or form[2] != 0:
+        return
+    name, divisor = sole_atom(form[1].dividend), constant_value(form[1].divisor)
+    if isinstance(name, str) and divisor is not None:
+        divisors[name] = lcm(divisors.get(name, 1), divisor)
+
+
+def _is_multiple(dim: Dim, zero: Dim) -> bool:
+    if len(dim.polynomial) != len(zero.polynomial) or not zero.polynomial:
+        return False
+    monomial, unit = next(iter(zero.polynomial.items()))
+    scale, rest = divmod(dim.polynomial.get(monomial, 0), unit)
+    return rest == 0 and dim.without_origin() == scale * zero

@@ -1,0 +1,408 @@
+"""Pooling over spatial axes: sliding, adaptive and global."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf, prod
+
+from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
+from archdsl.ir.obligations import Obligations
+from archdsl.ir.op import Op
+from archdsl.ir.types import ShapeError, TensorType
+from archdsl.ops._axes import axis_label
+from archdsl.ops._bins import average_over_bins, largest_of_bins
+from archdsl.ops._casting import node_in, wide_below
+from archdsl.ops._fields import Offset, Positive, Size, per_axis
+from archdsl.ops._padding import pad_constant
+from archdsl.ops._reductions import reduced
+from archdsl.ops.conv import demand_window, window
+
+Bins = Positive | tuple[Positive | None, ...]
+"""One number for every spatial axis, or one for each; None keeps the axis as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Where the windows of a pooling lie, axis by axis."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    @property
+    def spans(self) -> tuple[int, ...]:
+        """What one window covers."""
+        return tuple(
+            step * (width - 1) + 1 for width, step in zip(self.kernel, self.dilation, strict=True)
+        )
+
+    def hanging_over(self) -> Windows:
+        """The windows of torch's `ceil_mode`.
+
+        It adds a window that hangs over the end if it starts inside the input or the padding
+        before it. That is just a longer padding after the axis: by the stride less one, but never
+        so long that a window would start beyond the input.
+        """
+        after = tuple(
+            min(span - 1, pad + step - 1)
+            for span, pad, step in zip(self.spans, self.before, self.stride, strict=True)
+        )
+        return Windows(self.kernel, self.stride, self.before, after, self.dilation)
+
+    def result(self, x: TensorType) -> TensorType:
+        """The type with as many places as windows."""
+        places = (self.kernel, self.stride, self.before, self.after, self.dilation)
+        return x.with_dims(*x.dims[:2], *map(window, x.dims[2:], *places))
+
+    def check(self, check: Obligations, x: TensorType) -> None:
+        """Refuse what torch refuses."""
+        for width, pad in zip(self.kernel, self.before, strict=True):
+            if 2 * pad > width:
+                raise ShapeError(
+                    f"`padding` must be at most half of the kernel, but is {pad} for a kernel of"
+                    f" {width}",
+                    attribute="padding",
+                )
+        for axis, span in enumerate(self.spans, 2):
+            demand_window(check, x, axis, span, self.before[axis - 2], self.after[axis - 2])
+
+
+class MaxPool(Op, layer="MaxPool", function="max_pool"):
+    """The greatest value of each window.
+
+    `[N, C, *S] -> [N, C, *S']`
+
+    Source: torch.nn.MaxPool1d/2d/3d; ONNX MaxPool.
+
+    Example: `x -> MaxPool(3, stride=2, padding=1)`
+    """
+
+    positional = ("kernel_size", "stride")
+
+    kernel_size: Size
+    stride: Size | None = None
+    """As the kernel, unless given."""
+    padding: Offset = 0
+    dilation: Size = 1
+    ceil_mode: bool = False
+
+    def infer(self, check: Obligations, x: TensorType) -> TensorType:
+        _expect_images(x)
+        windows = self._windows(x.rank - 2)
+        windows.check(check, x)
+        for axis, (pad, step) in enumerate(zip(windows.before, windows.dilation, strict=True), 2):
+            if pad and step > 1:
+                check.demand_at_least(
+                    x.dims[axis],
+                    step,
+                    f"a window could lie in the padding alone: dilation {step} needs at least"
+                    f" {step} along axis {axis_label(x, axis)} of {x}",
+                )
+        return windows.result(x)
+
+    def _windows(self, rank: int) -> Windows:
+        windows = _windows(rank, self.kernel_size, self.stride, self.padding, self.dilation)
+        return windows.hanging_over() if self.ceil_mode else windows
+
+    def torch_module(self, x: TensorType) -> Module:
+        return Module(f"nn.MaxPool{x.rank - 2}d", (self.kernel_size,), self._keywords())
+
+    def torch_call(self, x: TensorType) -> Call:
+        return Call(f"F.max_pool{x.rank - 2}d", (Input(0), self.kernel_size), self._keywords())
+
+    def _keywords(self) -> dict[str, object]:
+        return self.changed("stride", "padding", "dilation", "ceil_mode")
+
+    def onnx(self, g: OnnxGraph, x: Operand) -> Operand:
+        windows = self._windows(x.type.rank - 2)
+        result, before, after = windows.result(x.type), windows.before, windows.after
+        if any(pad >= width for pad, width in zip(after, windows.kernel, strict=True)):
+            # Runtimes refuse a padding as long as the kernel; dilated windows can need it.
+            x = pad_constant(g, x, before, after, -inf)
+            before = after = (0,) * len(before)
+        return node_in(
+            g,
+            wide_below(22, g, x.type.dtype),
+            "MaxPool",
+            x,
+            type=result,
+            kernel_shape=windows.kernel,
+            strides=windows.stride,
+            pads=(*before, *after),
+            dilations=windows.dilation,
+        )
+
+
+class AvgPool(Op, layer="AvgPool", function="avg_pool"):
+    """The mean of each window.
+
+    `[N, C, *S] -> [N, C, *S']`
+
+    Source: torch.nn.AvgPool1d/2d/3d; ONNX AveragePool.
+
+    Example: `x -> AvgPool(2)`
+    """
+
+    positional = ("kernel_size", "stride")
+
+    kernel_size: Size
+    stride: Size | None = None
+    """As the kernel, unless given."""
+    padding: Offset = 0
+    ceil_mode: bool = False
+    count_include_pad: bool = True
+    divisor_override: Positive | None = None
+
+    def infer(self, check: Obligations, x: TensorType) -> TensorType:
+        _expect_images(x)
+        if x.rank == 3 and self.divisor_override is not None:
+            raise ShapeError(
+                f"torch has no `divisor_override` for one spatial axis, which {x} has",
+                attribute="divisor_override",
+            )
+        windows = self._windows(x.rank - 2)
+        windows.check(check, x)
+        if x.rank == 5:
+            self._demand_whole_windows(check, x, windows)
+        return windows.result(x)
+
+    def _demand_whole_windows(self, check: Obligations, x: TensorType, windows: Windows) -> None:
+        """torch does not count the padding for three spatial axes."""
+        for axis, width in enumerate(windows.kernel, 2):
+            check.demand_at_least(
+                x.dims[axis],
+                width,
+                f"the kernel does not fit: it spans {width} along axis {axis_label(x, axis)} of"
+                f" {x}, where padding does not count with three spatial axes",
+            )
+
+    def _windows(self, rank: int) -> Windows:
+        windows = _windows(rank, self.kernel_size, self.stride, self.padding, 1)
+        return windows.hanging_over() if self.ceil_mode else windows
+
+    def torch_module(self, x: TensorType) -> Module:
+        return Module(f"nn.AvgPool{x.rank - 2}d", (self.kernel_size,), self._keywords())
+
+    def torch_call(self, x: TensorType) -> Call:
+        return Call(f"F.avg_pool{x.rank - 2}d", (Input(0), self.kernel_size), self._keywords())
+
+    def _keywords(self) -> dict[str, object]:
+        return self.changed(
+            "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"
+        )
+
+    def onnx(self, g: OnnxGraph, x: Operand) -> Operand:
+        windows = self._windows(x.type.rank - 2)
+        result, before, after = windows.result(x.type), windows.before, windows.after
+        counts_padding = self.count_include_pad or self.divisor_override is not None
+        if self.divisor_override is None and self.count_include_pad and after != before:
+            # torch counts the padding but not what hangs over it: only the first becomes input.
+            x = pad_constant(g, x, before, before, 0.0)
+            after = tuple(end - pad for end, pad in zip(after, before, strict=True))
+            before, counts_padding = (0,) * len(before), False
+        pooled = node_in(
+            g,
+            wide_below(22, g, x.type.dtype),
+            "AveragePool",
+            x,
+            type=result,
+            kernel_shape=windows.kernel,
+            strides=windows.stride,
+            pads=(*before, *after),
+            count_include_pad=int(counts_padding),
+        )
+        if self.divisor_override is None:
+            return pooled
+        factor = g.constant(prod(windows.kernel) / self.divisor_override, x.type.dtype)
+        return g.node("Mul", pooled, factor, type=result)
+
+
+class AdaptiveAvgPool(Op, layer="AdaptiveAvgPool", function="adaptive_avg_pool"):
+    """The mean of each of a given number of bins.
+
+    `[N, C, *S] -> [N, C, *output_size]`
+
+    Source: torch.nn.AdaptiveAvgPool1d/2d/3d; ONNX GlobalAveragePool, AveragePool, MatMul.
+
+    Example: `x -> AdaptiveAvgPool(7)`
+    """
+
+    positional = ("output_size",)
+
+    output_size: Bins
+
+    def infer(self, check: Obligations, x: TensorType) -> TensorType:
+        return _binned(check, x, _bins(self.output_size, x))
+
+    def torch_module(self, x: TensorType) -> Module:
+        return Module(f"nn.AdaptiveAvgPool{x.rank - 2}d", (self.output_size,))
+
+    def torch_call(self, x: TensorType) -> Call:
+        return Call(f"F.adaptive_avg_pool{x.rank - 2}d", (Input(0), self.output_size))
+
+    def onnx(self, g: OnnxGraph, x: Operand) -> Operand:
+        bins = _bins(self.output_size, x.type)
+        return _pool_bins(g, x, bins, "AveragePool", "ReduceMean", average_over_bins)
+
+
+class AdaptiveMaxPool(Op, layer="AdaptiveMaxPool", function="adaptive_max_pool"):
+    """The greatest value of each of a given number of bins.
+
+    `[N, C, *S] -> [N, C, *output_size]`
+
+    Source: torch.nn.AdaptiveMaxPool1d/2d/3d; ONNX GlobalMaxPool, MaxPool, Gather, ReduceMax.
+
+    Example: `x -> AdaptiveMaxPool(7)`
+    """
+
+    positional = ("output_size",)
+
+    output_size: Bins
+
+    def infer(self, check: Obligations, x: TensorType) -> TensorType:
+        return _binned(check, x, _bins(self.output_size, x))
+
+    def torch_module(self, x: TensorType) -> Module:
+        return Module(f"nn.AdaptiveMaxPool{x.rank - 2}d", (self.output_size,))
+
+    def torch_call(self, x: TensorType) -> Call:
+        return Call(f"F.adaptive_max_pool{x.rank - 2}d", (Input(0), self.output_size))
+
+    def onnx(self, g: OnnxGraph, x: Operand) -> Operand:
+        bins = _bins(self.output_size, x.type)
+        return _pool_bins(g, x, bins, "MaxPool", "ReduceMax", largest_of_bins)
+
+
+class GlobalAvgPool(Op, function="global_avg_pool"):
+    """The mean over all spatial axes, which stay with size 1.
+
+    `[N, C, *S] -> [N, C, 1, ...]`
+
+    Source: torch.nn.functional.adaptive_avg_pool1d/2d/3d; ONNX GlobalAveragePool.
+
+    Example: `x -> global_avg_pool`
+    """
+
+    def infer(self, check: Obligations, x: TensorType) -> TensorType:
+        return _binned(check, x, (1,) * (x.rank - 2))
+
+    def torch_call(self, x: TensorType) -> Call:
+        return Call(f"F.adaptive_avg_pool{x.rank - 2}d", (Input(0), 1))
+
+    def onnx(self, g: OnnxGraph, x: Operand) -> Operand:
+        return _pool_all(g, x, "GlobalAveragePool")
+
+
+class GlobalMaxPool(Op, function="global_max_pool"):
+    """The greatest value over all spatial axes, which stay with size 1.
+
+    `[N, C, *S] -> [N, C, 1, ...]`
+
+    Source: torch.nn.functional.adaptive_max_pool1d/2d/3d; ONNX GlobalMaxPool.
+
+    Example: `x -> global_max_pool`
+    """
+
+    def infer(self, check: Obligations, x: TensorType) -> TensorType:
+        return _binned(check, x, (1,) * (x.rank - 2))
+
+    def torch_call(self, x: TensorType) -> Call:
+        return Call(f"F.adaptive_max_pool{x.rank - 2}d", (Input(0), 1))
+
+    def onnx(self, g: OnnxGraph, x: Operand) -> Operand:
+        return _pool_all(g, x, "GlobalMaxPool")
+
+
+def _expect_images(x: TensorType) -> None:
+    x.expect_rank(3, 4, 5)
+    x.expect_floating()
+
+
+def _windows(
+    rank: int, kernel: Size, stride: Size | None, padding: Offset, dilation: Size
+) -> Windows:
+    widths = per_axis(kernel, rank, "kernel_size")
+    pads = per_axis(padding, rank, "padding")
+    return Windows(
+        kernel=widths,
+        stride=widths if stride is None else per_axis(stride, rank, "stride"),
+        before=pads,
+        after=pads,
+        dilation=per_axis(dilation, rank, "dilation"),
+    )
+
+
+def _bins(output_size: Bins, x: TensorType) -> tuple[int | None, ...]:
+    x.expect_rank(3, 4, 5)
+    bins = per_axis(output_size, x.rank - 2, "output_size")
+    if x.rank == 3 and None in bins:
+        raise ShapeError(
+            f"torch wants a number in `output_size` for one spatial axis, which {x} has",
+            attribute="output_size",
+        )
+    return bins
+
+
+def _binned(check: Obligations, x: TensorType, bins: tuple[int | None, ...]) -> TensorType:
+    _expect_images(x)
+    for axis in range(2, x.rank):
+        name = axis_label(x, axis)
+        check.demand_at_least(x.dims[axis], 1, f"axis {name} of {x} must not be empty")
+    return _with_bins(x, bins)
+
+
+def _with_bins(x: TensorType, bins: tuple[int | None, ...]) -> TensorType:
+    sizes = [size if bin is None else bin for size, bin in zip(x.dims[2:], bins, strict=True)]
+    return x.with_dims(*x.dims[:2], *sizes)
+
+
+def _pool_all(g: OnnxGraph, x: Operand, pooling: str) -> Operand:
+    ones = (1,) * (x.type.rank - 2)
+    return node_in(g, wide_below(22, g, x.type.dtype), pooling, x, type=_with_bins(x.type, ones))
+
+
+def _pool_bins(
+    g: OnnxGraph,
+    x: Operand,
+    bins: tuple[int | None, ...],
+    pooling: str,
+    reduction: str,
+    over_bins: Callable[[OnnxGraph, Operand, int, int], Operand],
+) -> Operand:
+    """Global pooling, or sliding windows where bins are equal, and the other axes one by one."""
+    if set(bins) == {1}:
+        return _pool_all(g, x, f"Global{pooling}")
+    kernel = tuple(_equal_bins(x, axis, count) for axis, count in enumerate(bins, 2))
+    if any(width is not None and width > 1 for width in kernel):
+        widths = tuple(width or 1 for width in kernel)
+        done = tuple(count if width else None for count, width in zip(bins, kernel, strict=True))
+        x = node_in(
+            g,
+            wide_below(22, g, x.type.dtype),
+            pooling,
+            x,
+            type=_with_bins(x.type, done),
+            kernel_shape=widths,
+            strides=widths,
+        )
+    for axis, (count, width) in enumerate(zip(bins, kernel, strict=True), 2):
+        if width is not None or count is None:
+            continue
+        if count == 1:
+            x = reduced(g, reduction, x, (axis,), x.type.with_dim(axis, 1))
+        else:
+            x = over_bins(g, x, axis, count)
+    return x
+
+
+def _equal_bins(x: Operand, axis: int, count: int | None) -> int | None:
+    """The length of the bins, if it is known and the same for all."""
+    size = x.type.dims[axis].value
+    if count is None:
+        return 1
+    if size is None or size % count:
+        return None
+    return size // count

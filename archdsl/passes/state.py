@@ -1,0 +1,44 @@
+"""The state dict of a model: every parameter and buffer it has, under its path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from archdsl.ir.model import Block, Member, Model
+from archdsl.ir.op import Weight
+
+
+def state(model: Model) -> dict[str, Weight]:
+    """All weights, also those that only training uses; shared ones stand once.
+
+    They are in torch's order: what a block owns itself, then what its members own.
+    """
+    found: dict[str, Weight] = {}
+    waiting = [_owned(model.root, "")]
+    while waiting:
+        item = next(waiting[-1], None)
+        if item is None:
+            waiting.pop()
+            continue
+        prefix, weights, block = item
+        for weight in weights:
+            path = prefix + weight.name
+            found.setdefault(path, replace(weight, name=path))
+        if block is not None:
+            waiting.append(_owned(model.blocks[block], prefix))
+    return found
+
+
+_Owned = tuple[str, tuple[Weight, ...], str | None]
+
+
+def _owned(block: Block, prefix: str) -> Iterator[_Owned]:
+    """A prefix and the weights under it, and the block whose weights follow under that prefix."""
+    yield prefix, block.weights, None
+    for member in block.members:
+        yield f"{prefix}{member.path}.", _layer_weights(member), member.block
+
+
+def _layer_weights(member: Member) -> tuple[Weight, ...]:
+    return member.weights if member.block is None else ()

@@ -1,0 +1,191 @@
+"""Static arguments to an operator's attributes: bound, validated, and where they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from archdsl import problems
+from archdsl.ir.dims import Dim
+from archdsl.ir.model import Origin
+from archdsl.ir.op import Op
+from archdsl.semantics.problem import Problem
+from archdsl.semantics.values import Evaluated, Given, Items, Nothing, Real, Text, Truth, describe
+from archdsl.source import Span
+
+FREE_NAMES = "sizes"
+"""A field of this name takes all keyword arguments that are not attributes (`h=heads`)."""
+
+
+def is_axis(operator: type[Op], attribute: str) -> bool:
+    """Whether an attribute names axes: by convention `axis`, `axes`, `axis0` …."""
+    return attribute.startswith(("axis", "axes")) and attribute in operator.model_fields
+
+
+@cache
+def _takes_dims(operator: type[Op], attribute: str) -> bool:
+    """Whether an attribute may be a symbolic size."""
+    return "Dim" in str(operator.model_fields[attribute].annotation)
+
+
+def operator_with(
+    operator: type[Op],
+    name: str,
+    positional: Sequence[Given],
+    keywords: Mapping[str, Given],
+    span: Span,
+) -> Op:
+    """The operator with these arguments; every bad argument raises with its own place."""
+    given = bound(operator, name, positional, keywords, span)
+    data: dict[str, object] = {}
+    free: dict[str, Dim] = {}
+    for attribute, argument in given.items():
+        if attribute not in operator.model_fields:
+            free[attribute] = _size(name, attribute, argument)
+        else:
+            symbolic = _takes_dims(operator, attribute)
+            data[attribute] = plain(argument.value, name, attribute, argument.span, symbolic)
+    if free:
+        data[FREE_NAMES] = free
+    try:
+        return operator.model_validate(data)
+    except ValidationError as error:
+        raise Problem(_first_problem(error.errors()[0], operator, name, given, span)) from None
+
+
+def bound(
+    operator: type[Op],
+    name: str,
+    positional: Sequence[Given],
+    keywords: Mapping[str, Given],
+    span: Span,
+) -> dict[str, Given]:
+    """Arguments by attribute name."""
+    fields = tuple(operator.model_fields)
+    if len(positional) > len(operator.positional):
+        extra = positional[len(operator.positional)]
+        raise Problem(
+            problems.too_many_arguments(
+                extra.span, name, len(operator.positional), len(positional)
+            )
+        )
+    given = dict(zip(operator.positional, positional, strict=False))
+    for key, argument in keywords.items():
+        if key in given:
+            raise Problem(problems.repeated_argument(argument.span, key))
+        if key not in fields and FREE_NAMES not in fields:
+            raise Problem(problems.unknown_argument(argument.span, name, key, fields))
+        given[key] = argument
+    return given
+
+
+def _size(name: str, attribute: str, argument: Given) -> Dim:
+    if not isinstance(argument.value, Dim):
+        reason = f"must be a size, not {describe(argument.value)}"
+        raise Problem(problems.bad_attribute(argument.span, name, attribute, reason))
+    return argument.value
+
+
+def plain(value: Evaluated, name: str, attribute: str, span: Span, symbolic: bool) -> object:
+    """A static value as the plain data an attribute takes."""
+    match value:
+        case Dim():
+            if symbolic:
+                return value
+            if value.value is None:
+                raise Problem(problems.not_constant(span, str(value)))
+            return value.value
+        case Real() | Truth() | Text():
+            return value.value
+        case Nothing():
+            return None
+        case Items():
+            return tuple(plain(item, name, attribute, span, symbolic) for item in value.values)
+        case _:
+            reason = f"must not be {describe(value)}"
+            raise Problem(problems.bad_attribute(span, name, attribute, reason))
+
+
+def _first_problem(
+    error: ErrorDetails,
+    operator: type[Op],
+    name: str,
+    given: Mapping[str, Given],
+    span: Span,
+):
+    attribute = str(error["loc"][0]) if error["loc"] else ""
+    if error["type"] == "missing":
+        return problems.missing_argument(span, name, attribute, operator.positional)
+    place = given[attribute].span if attribute in given else span
+    reason = _reason(error)
+    if attribute in operator.model_fields and "Literal" in str(
+        operator.model_fields[attribute].annotation
+    ):
+        reason = _choices(operator, attribute) or reason
+    return problems.bad_attribute(place, name, attribute, reason)
+
+
+def _reason(error: ErrorDetails) -> str:
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}, not {error['input']}"
+        case "greater_than":
+            return f"must be more than {context['gt']}, not {error['input']}"
+        case "less_than_equal":
+            return f"must be at most {context['le']}, not {error['input']}"
+        case "less_than":
+            return f"must be less than {context['lt']}, not {error['input']}"
+        case "value_error":
+            return str(context.get("error", error["msg"]))
+        case kind if kind.startswith("int"):
+            return f"must be an integer, not {error['input']!r}"
+        case kind if kind.startswith("float"):
+            return f"must be a number, not {error['input']!r}"
+        case kind if kind.startswith("bool"):
+            return f"must be `true` or `false`, not {error['input']!r}"
+        case _:
+            message = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+            return f"must be {message}, not {error['input']!r}"
+
+
+def _choices(operator: type[Op], attribute: str) -> str | None:
+    schema = operator.model_json_schema()["properties"][attribute]
+    options = [schema, *schema.get("anyOf", [])]
+    words = [repr(word) for option in options for word in option.get("enum", [])]
+    words += [repr(option["const"]) for option in options if "const" in option]
+    numeric = any(option.get("type") in ("integer", "array", "number") for option in options)
+    if not words:
+        return None
+    listed = ", ".join(words).replace("'", '"')
+    return f"must be {'a number or ' if numeric else ''}one of {listed}"
+
+
+# ------------------------------------------------------------------------------------ origins
+
+
+def attribute_origins(
+    operator: type[Op], positional: Sequence[Given], keywords: Mapping[str, Given]
+) -> tuple[Origin, ...]:
+    """Where the attributes' values came from, for those that came from anywhere."""
+    given = {**dict(zip(operator.positional, positional, strict=False)), **keywords}
+    origins = (Origin(name, origin) for name, item in given.items() if (origin := _origin(item)))
+    return tuple(origins)
+
+
+def _origin(given: Given) -> Dim | tuple[Dim, ...] | str | None:
+    match given.value:
+        case Dim() as dim:
+            return dim if dim.has_origin else None
+        case Real() | Truth() as scalar:
+            return scalar.text
+        case Items(values):
+            dims = [value for value in values if isinstance(value, Dim)]
+            if len(dims) == len(values) and any(dim.has_origin for dim in dims):
+                return tuple(dims)
+            return None
+        case _:
+            return None

@@ -1,0 +1,456 @@
+"""One block's body: statements executed in order, results checked against the signature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from archdsl import problems
+from archdsl.ir.conditions import Compare, Condition
+from archdsl.ir.dims import Dim, ceildiv
+from archdsl.ir.model import Borrowed, Frame
+from archdsl.ir.op import Init, Weight
+from archdsl.ir.types import TensorType
+from archdsl.semantics.builder import BlockBuilder
+from archdsl.semantics.calls import Calls
+from archdsl.semantics.demands import condition_of
+from archdsl.semantics.expressions import Expressions
+from archdsl.semantics.pipelines import Pipelines
+from archdsl.semantics.problem import Problem
+from archdsl.semantics.scope import Environment, ReturnedValue
+from archdsl.semantics.specialise import dtype_named
+from archdsl.semantics.values import (
+    UNKNOWN,
+    Evaluated,
+    Initialiser,
+    Instance,
+    Items,
+    Template,
+    Tensor,
+    Tensors,
+    Unknown,
+    describe,
+)
+from archdsl.source import Span
+from archdsl.syntax import ast
+
+if TYPE_CHECKING:
+    from archdsl.semantics.program import Program
+
+
+class Body:
+    """Expands the body of one specialised block into its builder."""
+
+    def __init__(self, program: Program, builder: BlockBuilder) -> None:
+        self.program = program
+        self.builder = builder
+        self.expressions = Expressions(self)
+        self.calls = Calls(self)
+        self.pipelines = Pipelines(self)
+        self.expectations: list[ast.Expect] = []
+        self.requires: list[ast.Require] = []
+        self.failed = False
+
+    # ---------------------------------------------------------------------------- statements
+
+    def run(
+        self, statements: Sequence[ast.Statement], env: Environment
+    ) -> list[ReturnedValue] | Unknown | None:
+        """Execute statements; the returned values, or None when no `return` was reached."""
+        for statement in statements:
+            try:
+                outcome = self._execute(statement, env)
+            except Problem as problem:
+                outcome = self._report(problem, statement, env)
+            if outcome is not None:
+                return outcome
+        return None
+
+    def _report(
+        self, problem: Problem, statement: ast.Statement, env: Environment
+    ) -> Unknown | None:
+        """Report a problem; what the statement would have bound or returned is unknown."""
+        self.program.diagnostics.add(problem.diagnostic)
+        self.failed = True
+        match statement:
+            case ast.Assignment():
+                for target in statement.targets:
+                    env.variables[target.text] = UNKNOWN
+            case ast.WeightDeclaration():
+                env.variables[statement.name.text] = UNKNOWN
+            case ast.Return():
+                return UNKNOWN
+            case ast.If() | ast.For():
+                for name in assigned_names((statement,)):
+                    env.variables[name] = UNKNOWN
+            case _:
+                pass
+        return None
+
+    def _execute(
+        self, statement: ast.Statement, env: Environment
+    ) -> list[ReturnedValue] | Unknown | None:
+        self.program.step(statement.span)
+        match statement:
+            case ast.Assignment():
+                self._assign(statement, env)
+            case ast.Return():
+                return self._return(statement, env)
+            case ast.If():
+                return self._if(statement, env)
+            case ast.For():
+                return self._for(statement, env)
+            case ast.Require():
+                self.requires.append(statement)
+                self._require(statement, env)
+            case ast.Expect():
+                self.expectations.append(statement)
+            case ast.WeightDeclaration():
+                self._declare_weight(statement, env)
+            case ast.ExpressionStatement():
+                raise Problem(problems.unused_value(statement.span))
+        return None
+
+    def scope(
+        self, statements: Sequence[ast.Statement], env: Environment, span: Span
+    ) -> Evaluated:
+        """The value of a scope: what it returns, or its last expression."""
+        *before, last = statements or (None,)
+        if last is None:
+            raise Problem(problems.empty_scope(span))
+        returned = self.run([item for item in before if item is not None], env)
+        if returned is None and not isinstance(last, ast.ExpressionStatement):
+            returned = self.run([last], env)
+        if isinstance(returned, Unknown):
+            return UNKNOWN
+        if returned is not None:
+            values = tuple(item.value for item in returned)
+            return values[0] if len(values) == 1 else Tensors(values)
+        if not isinstance(last, ast.ExpressionStatement):
+            raise Problem(problems.scope_without_value(span))
+        value = self.expressions.evaluate(last.value, env)
+        return self.pipelines.settle(value, env, last.span)
+
+    # -------------------------------------------------------------------------- assignments
+
+    def _assign(self, statement: ast.Assignment, env: Environment) -> None:
+        value = self.expressions.evaluate(statement.value, env)
+        targets = statement.targets
+        if len(targets) == 1:
+            env.variables[targets[0].text] = self._bound(targets[0], value)
+            return
+        parts = self._unpacked(value, len(targets), statement)
+        for target, part in zip(targets, parts, strict=True):
+            env.variables[target.text] = self._bound(target, part)
+
+    def _bound(self, target: ast.Name, value: Evaluated) -> Evaluated:
+        """What a name comes to mean: a constructed layer becomes one instance under that name."""
+        if isinstance(value, Tensor):
+            self.builder.call_value(value, target.text)
+        if isinstance(value, Template) and value.constructed and value.is_numbered:
+            return Instance(value, self.builder.claim(target.text, target.span))
+        return value
+
+    def _unpacked(
+        self, value: Evaluated, count: int, statement: ast.Assignment
+    ) -> Sequence[Evaluated]:
+        if isinstance(value, Unknown):
+            return [UNKNOWN] * count
+        parts: tuple[Evaluated, ...]
+        match value:
+            case Tensors():
+                parts = value.items
+            case Items():
+                parts = value.values
+            case _:
+                raise Problem(problems.cannot_unpack(statement.span, describe(value), count))
+        if len(parts) != count:
+            raise Problem(problems.cannot_unpack(statement.span, describe(value), count))
+        return parts
+
+    # ------------------------------------------------------------------------- control flow
+
+    def _return(
+        self, statement: ast.Return, env: Environment
+    ) -> list[ReturnedValue] | Unknown:
+        returned: list[ReturnedValue] = []
+        failed = False
+        for item in statement.values:
+            value = self.expressions.evaluate(item.value, env)
+            value = self.pipelines.settle(value, env, item.value.span)
+            name = item.name.text if item.name else None
+            match value:
+                case Unknown():
+                    failed = True
+                case Tensor():
+                    returned.append(ReturnedValue(name, value, item.training, item.span))
+                case Tensors() if name is None:
+                    returned.extend(
+                        ReturnedValue(None, part, item.training, item.span) for part in value.items
+                    )
+                case _:
+                    raise Problem(
+                        problems.wrong_kind(item.value.span, "a tensor", describe(value))
+                    )
+        return UNKNOWN if failed else returned
+
+    def _if(
+        self, statement: ast.If, env: Environment
+    ) -> list[ReturnedValue] | Unknown | None:
+        condition = self.expressions.truth(statement.condition, env)
+        if condition is None:
+            for name in assigned_names((statement,)):
+                env.variables[name] = UNKNOWN
+            return None
+        frame = Frame(
+            kind="if",
+            site=statement.span.start,
+            condition=condition.text,
+            taken=condition.value,
+        )
+        with self.program.deeper(statement.span), self.builder.frame(frame):
+            return self.run(statement.then if condition.value else statement.otherwise, env)
+
+    def _for(
+        self, statement: ast.For, env: Environment
+    ) -> list[ReturnedValue] | Unknown | None:
+        passes = self._passes(statement, env)
+        if passes is None:
+            for name in assigned_names((statement,)):
+                env.variables[name] = UNKNOWN
+            return None
+        with self.program.deeper(statement.span):
+            for value, frame in passes:
+                env.variables[statement.variable.text] = value
+                with self.builder.frame(frame):
+                    returned = self.run(statement.body, env)
+                if returned is not None:
+                    return returned
+        return None
+
+    def _passes(
+        self, statement: ast.For, env: Environment
+    ) -> list[tuple[Evaluated, Frame]] | None:
+        name, site = statement.variable.text, statement.span.start
+        if statement.stop is None:
+            return self._over_list(statement, env)
+        start = self.expressions.integer(statement.start, env)
+        stop = self.expressions.integer(statement.stop, env)
+        if start is None or stop is None or start.value is None or stop.value is None:
+            return None
+        count = Dim.of(max(0, stop.value - start.value))
+        self.program.repetitions(count, statement.stop.span)
+        symbol = Dim.symbol(name)
+        return [
+            (
+                Dim.of(number).with_origin(symbol),
+                Frame("for", site, name, number, start, stop),
+            )
+            for number in range(start.value, stop.value)
+        ]
+
+    def _over_list(
+        self, statement: ast.For, env: Environment
+    ) -> list[tuple[Evaluated, Frame]] | None:
+        value = self.expressions.evaluate(statement.start, env)
+        if isinstance(value, Unknown):
+            return None
+        if not isinstance(value, Items):
+            raise Problem(
+                problems.wrong_kind(statement.start.span, "a range or a list", describe(value))
+            )
+        count = len(value.values)
+        self.program.repetitions(Dim.of(count), statement.start.span)
+        site = statement.span.start
+        return [
+            (item, Frame("for", site, None, index, Dim.of(0), Dim.of(count)))
+            for index, item in enumerate(value.values)
+        ]
+
+    # ---------------------------------------------------------------------- facts and weights
+
+    def _require(self, statement: ast.Require, env: Environment) -> None:
+        condition = condition_of(self, statement.condition, env)
+        if condition is None:
+            return
+        message = self.program.message(self, statement, env)
+        if condition is False:
+            raise Problem(problems.requirement_failed(statement.span, message))
+        if isinstance(condition, Condition):
+            reason = message or self.program.text_of(statement.condition.span)
+            verdict = self.builder.facts.prove(condition)
+            if verdict.proved:
+                return
+            if self.builder.facts.prove(condition.negated()).proved:
+                raise Problem(problems.requirement_failed(statement.span, message))
+            self.builder.require(condition, reason, statement.span)
+
+    def _declare_weight(self, statement: ast.WeightDeclaration, env: Environment) -> None:
+        dims: list[Dim] = []
+        axes: list[str | None] = []
+        for dim in statement.type.dims or ():
+            if isinstance(dim, ast.Ellipsis):
+                raise Problem(problems.wrong_kind(dim.span, "a size", "`...`"))
+            size = self.expressions.integer(dim, env)
+            if size is None:
+                env.variables[statement.name.text] = UNKNOWN
+                return
+            dims.append(size)
+            axes.append(dim.text if isinstance(dim, ast.Name) else None)
+        dtype = dtype_named(statement.type)
+        init = Init("zeros")
+        if statement.value is not None:
+            value = self.calls.initialiser_value(statement.value, env)
+            if isinstance(value, Initialiser):
+                init = value.init
+        path = self.builder.claim(statement.name.text, statement.name.span)
+        weight = Weight(path, tuple(dims), init, dtype, statement.kind)
+        self.builder.weights.append(weight)
+        type_ = TensorType(dtype, tuple(dims), tuple(axes))
+        env.variables[statement.name.text] = self._borrowed(path, type_, statement.name)
+
+    def _borrowed(self, path: str, type_: TensorType, name: ast.Name) -> Tensor:
+        tensor = self.builder.add_value(type_, name.span, name.text)
+        self.builder.borrowed.append(Borrowed(path=path, value=tensor.index))
+        return tensor
+
+    def borrow(self, path: str, span: Span) -> Tensor:
+        """A member's weight as a tensor, by its path in this block."""
+        for item in self.builder.borrowed:
+            if item.path == path:
+                return Tensor(item.value)
+        weight = self.program.find_weight(self.builder, path)
+        if weight is None:
+            known = self.program.weight_paths(self.builder)
+            raise Problem(problems.unknown_weight(span, path, known))
+        type_ = TensorType(weight.dtype, weight.dims, (None,) * len(weight.dims))
+        return self._borrowed(path, type_, ast.Name(span, ""))
+
+    # ------------------------------------------------------------------------------- results
+
+    def check_results(
+        self, definition: ast.Definition, returned: list[ReturnedValue], env: Environment
+    ) -> list[ReturnedValue]:
+        """Prove that what is returned has the declared types; name the outputs."""
+        results = definition.results
+        if not results:
+            return returned
+        if len(results) != len(returned):
+            raise Problem(
+                problems.wrong_result_count(definition.name.span, len(results), len(returned))
+            )
+        named: list[ReturnedValue] = []
+        for result, item in zip(results, returned, strict=True):
+            declared = result.name.text if result.name else None
+            if declared and item.name and declared != item.name:
+                raise Problem(problems.result_name_differs(item.span, declared, item.name))
+            if result.training != item.training:
+                raise Problem(problems.result_training_differs(item.span, result.training))
+            self._check_type(result, item, env)
+            named.append(
+                ReturnedValue(declared or item.name, item.value, item.training, item.span)
+            )
+        return named
+
+    def _check_type(self, result: ast.Result, item: ReturnedValue, env: Environment) -> None:
+        actual = self.builder.type(item.value)
+        declared = result.type
+        if declared.dims is None:
+            raise Problem(problems.unknown_type(declared.span, declared.name or ""))
+        dtype = dtype_named(declared)
+        if declared.name is not None and dtype is not actual.dtype:
+            raise Problem(problems.wrong_result_dtype(declared.span, declared.name, actual))
+        written = [dim for dim in declared.dims if not isinstance(dim, ast.Ellipsis)]
+        if len(written) != len(declared.dims):
+            return
+        if len(written) != actual.rank:
+            text = self.program.text_of(declared.span)
+            chain = self.builder.chain(item.value)
+            raise Problem(problems.wrong_result_rank(item.span, declared.span, text, actual, chain))
+        axes = list(actual.axes)
+        for position, dim in enumerate(written):
+            if isinstance(dim, ast.Name):
+                axes[position] = dim.text
+            self._check_dim(dim, actual.dims[position], actual, item, env)
+        value = self.builder.values[item.value.index]
+        type_ = TensorType(actual.dtype, actual.dims, tuple(axes))
+        self.builder.values[item.value.index] = type(value)(value.name, type_, value.span)
+
+    def _check_dim(
+        self,
+        written: ast.Expression,
+        actual: Dim,
+        type_: TensorType,
+        item: ReturnedValue,
+        env: Environment,
+    ) -> None:
+        if isinstance(written, ast.Name) and env.find(written.text) is None:
+            env.variables[written.text] = actual
+            return
+        declared = self.expressions.evaluate(written, env)
+        if isinstance(declared, Unknown):
+            return
+        if not isinstance(declared, Dim):
+            raise Problem(problems.wrong_kind(written.span, "a size", describe(declared)))
+        verdict = self.builder.facts.prove(Compare(actual, "==", declared))
+        if verdict.proved:
+            return
+        mends = self._mends(written, declared, actual, env)
+        raise Problem(
+            problems.signature_mismatch(
+                written.span,
+                item.span,
+                declared,
+                actual,
+                type_,
+                self.builder.chain(item.value),
+                verdict.counterexample,
+                mends,
+            )
+        )
+
+    def _mends(
+        self, written: ast.Expression, declared: Dim, actual: Dim, env: Environment
+    ) -> tuple[str, ...]:
+        """Ways to make a declared size true: the right expression, or what to require."""
+        facts = self.builder.facts
+        mends = [f"declare `{actual.origin}`"]
+        quotient = _quotient(written)
+        if quotient is None:
+            return tuple(mends)
+        left, right = (self.expressions.evaluate(side, env) for side in quotient)
+        texts = [self.program.text_of(side.span) for side in quotient]
+        if not (isinstance(left, Dim) and isinstance(right, Dim)):
+            return tuple(mends)
+        if facts.prove(Compare(actual, "==", ceildiv(left, right))).proved:
+            mends = [f"declare `ceildiv({texts[0]}, {texts[1]})`"]
+        divides = Compare(left % right, "==", Dim.of(0))
+        if facts.assume(divides).prove(Compare(actual, "==", declared)).proved:
+            mends.append(f"or demand `require {texts[0]} % {texts[1]} == 0`")
+        return tuple(mends)
+
+
+def _quotient(written: ast.Expression) -> tuple[ast.Expression, ast.Expression] | None:
+    """The two sides of `a // b`."""
+    if isinstance(written, ast.Chain) and len(written.rest) == 1 and written.rest[0][0] == "//":
+        return written.first, written.rest[0][1]
+    return None
+
+
+def assigned_names(statements: Sequence[ast.Statement]) -> set[str]:
+    """Every variable that some path through the statements binds."""
+    names: set[str] = set()
+    pending = list(statements)
+    while pending:
+        statement = pending.pop()
+        match statement:
+            case ast.Assignment():
+                names.update(target.text for target in statement.targets)
+            case ast.If():
+                pending += [*statement.then, *statement.otherwise]
+            case ast.For():
+                names.add(statement.variable.text)
+                pending += statement.body
+            case _:
+                pass
+    return names

@@ -1,0 +1,203 @@
+"""A block under construction: its values, members, nodes, facts and demands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from archdsl import problems
+from archdsl.diagnostics import Diagnostics, Label
+from archdsl.ir.conditions import Condition
+from archdsl.ir.dims import Dim
+from archdsl.ir.model import Argument, Borrowed, Frame, Member, Node, Origin, Requirement, Value
+from archdsl.ir.op import Op, Weight
+from archdsl.ir.proof import Facts
+from archdsl.ir.types import TensorType
+from archdsl.semantics.scope import NameScope
+from archdsl.semantics.values import Tensor
+from archdsl.source import Span
+
+CHAIN_LENGTH = 6
+
+
+@dataclass(slots=True, eq=False)
+class BlockBuilder:
+    """Collects what a `Block` is made of, in order."""
+
+    diagnostics: Diagnostics
+    facts: Facts = field(default_factory=Facts)
+    values: list[Value] = field(default_factory=list[Value])
+    members: dict[str, Member] = field(default_factory=dict[str, Member])
+    nodes: list[Node] = field(default_factory=list[Node])
+    weights: list[Weight] = field(default_factory=list[Weight])
+    borrowed: list[Borrowed] = field(default_factory=list[Borrowed])
+    requirements: list[Requirement] = field(default_factory=list[Requirement])
+    frames: tuple[Frame, ...] = ()
+    names: NameScope = field(default_factory=NameScope)
+    producer: dict[int, int] = field(default_factory=dict[int, int])
+    block_names: dict[str, str] = field(default_factory=dict[str, str])
+    """Block key to block name, for messages."""
+    flat_nodes: int = 0
+
+    # ------------------------------------------------------------------------------ values
+
+    def add_value(self, type: TensorType, span: Span, name: str = "") -> Tensor:
+        self.values.append(Value(name, type, span))
+        return Tensor(len(self.values) - 1)
+
+    def type(self, tensor: Tensor) -> TensorType:
+        return self.values[tensor.index].type
+
+    def call_value(self, tensor: Tensor, name: str) -> None:
+        """Remember the first variable a value is bound to."""
+        value = self.values[tensor.index]
+        if not value.name:
+            self.values[tensor.index] = replace(value, name=name)
+
+    # ------------------------------------------------------------------------------- names
+
+    @contextmanager
+    def frame(self, frame: Frame) -> Iterator[None]:
+        """Everything added inside belongs to this loop pass or branch."""
+        before = self.frames
+        self.frames = (*before, frame)
+        try:
+            yield
+        finally:
+            self.frames = before
+
+    @contextmanager
+    def labelled(self, label: str, span: Span) -> Iterator[None]:
+        """Layers added inside are numbered afresh under the label."""
+        before = self.names
+        self.names = NameScope(f"{self.claim(label, span)}.")
+        try:
+            yield
+        finally:
+            self.names = before
+
+    def claim(self, label: str | None, span: Span) -> str:
+        """The full path for a label, or for the next number; a repeated label is reported."""
+        if label is None:
+            label = self.names.number()
+        elif label in self.names.taken:
+            earlier = self.names.taken[label]
+            self.diagnostics.add(problems.duplicate_label(span, label, earlier))
+        self.names.taken[label] = span
+        return self.names.prefix + label
+
+    # -------------------------------------------------------------------------- application
+
+    def add_op(
+        self,
+        op: Op,
+        inputs: Sequence[Tensor],
+        types: Sequence[TensorType],
+        span: Span,
+        *,
+        member: str | None = None,
+        origins: tuple[Origin, ...] = (),
+    ) -> tuple[Tensor, ...]:
+        """Append the application of an operator."""
+        outputs = tuple(self.add_value(type, span) for type in types)
+        self._add_node(
+            Node(
+                op=op,
+                member=member,
+                inputs=tuple(tensor.index for tensor in inputs),
+                outputs=tuple(tensor.index for tensor in outputs),
+                scope=self.names.prefix.rstrip("."),
+                origins=origins,
+                frames=self.frames,
+                span=span,
+            )
+        )
+        self.flat_nodes += 1
+        return outputs
+
+    def add_call(
+        self,
+        block: str,
+        member: str,
+        inputs: Sequence[Tensor],
+        types: Sequence[TensorType],
+        dims: tuple[tuple[str, Dim], ...],
+        span: Span,
+    ) -> tuple[Tensor, ...]:
+        """Append the application of a block's instance."""
+        outputs = tuple(self.add_value(type, span) for type in types)
+        self._add_node(
+            Node(
+                block=block,
+                member=member,
+                inputs=tuple(tensor.index for tensor in inputs),
+                outputs=tuple(tensor.index for tensor in outputs),
+                dims=dims,
+                frames=self.frames,
+                span=span,
+            )
+        )
+        return outputs
+
+    def _add_node(self, node: Node) -> None:
+        for output in node.outputs:
+            self.producer[output] = len(self.nodes)
+        self.nodes.append(node)
+
+    def add_member(
+        self,
+        path: str,
+        span: Span,
+        *,
+        weights: tuple[Weight, ...] = (),
+        block: str | None = None,
+        arguments: tuple[Argument, ...] = (),
+    ) -> Member:
+        member = Member(
+            path=path,
+            weights=weights,
+            block=block,
+            arguments=arguments,
+            frames=self.frames,
+            span=span,
+        )
+        self.members[path] = member
+        return member
+
+    # ----------------------------------------------------------------------------- demands
+
+    def require(self, condition: Condition, reason: str, span: Span) -> None:
+        """Make a condition a precondition of the block, and a fact from here on."""
+        known = any(requirement.condition == condition for requirement in self.requirements)
+        if not known:
+            self.requirements.append(
+                Requirement(condition=condition, reason=reason, span=span)
+            )
+            self.facts = self.facts.assume(condition)
+
+    # ------------------------------------------------------------------------------ reasons
+
+    def chain(self, tensor: Tensor) -> tuple[Label, ...]:
+        """The last operators that made a tensor's shape, in the order they ran."""
+        labels: list[Label] = []
+        index = tensor.index
+        while len(labels) < CHAIN_LENGTH:
+            value = self.values[index]
+            if index not in self.producer:
+                labels.append(Label(value.span, f"`{value.name}` is {value.type}"))
+                break
+            node = self.nodes[self.producer[index]]
+            labels.append(Label(node.span, f"{self.node_name(node)} gives {value.type}"))
+            if not node.inputs:
+                break
+            index = node.inputs[0]
+        return tuple(reversed(labels))
+
+    def node_name(self, node: Node) -> str:
+        """What a node applies, as the spec names it."""
+        if node.op is None:
+            return f"`{self.block_names.get(node.block or '', '')}`"
+        if node.member is not None:
+            return f"`{node.op.layer}`"
+        return f"`{node.op.function or node.op.layer}`"

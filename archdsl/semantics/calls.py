@@ -1,0 +1,447 @@
+"""Applying things: arguments bound, operators inferred, blocks specialised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from archdsl import problems
+from archdsl.ir.dims import Dim
+from archdsl.ir.obligations import Obligations
+from archdsl.ir.op import REGISTRY, Op, Weight
+from archdsl.ir.types import DType, ShapeError, TensorType
+from archdsl.semantics import statics
+from archdsl.semantics.attributes import attribute_origins, is_axis, operator_with
+from archdsl.semantics.initialisers import INITIALISERS, initialiser, literal_values
+from archdsl.semantics.problem import Problem
+from archdsl.semantics.scope import Environment
+from archdsl.semantics.specialise import apply_block
+from archdsl.semantics.statics import StaticError
+from archdsl.semantics.values import (
+    UNKNOWN,
+    BlockDefinition,
+    Evaluated,
+    Given,
+    Initialiser,
+    Instance,
+    Items,
+    Real,
+    StaticFunction,
+    Template,
+    Tensor,
+    Tensors,
+    Text,
+    Truth,
+    Unknown,
+    describe,
+)
+from archdsl.source import Span
+from archdsl.syntax import ast
+
+if TYPE_CHECKING:
+    from archdsl.semantics.body import Body
+
+INITIALISER_SUFFIX = "_init"
+
+
+class Prepared:
+    """A call with its arguments evaluated: the target, the tensors and the static arguments."""
+
+    __slots__ = ("target", "tensors", "positional", "keywords", "span", "failed")
+
+    def __init__(self, target: Template | Instance, span: Span) -> None:
+        self.target = target
+        self.span = span
+        self.tensors: list[tuple[Evaluated, Span]] = []
+        self.positional: list[Given] = []
+        self.keywords: dict[str, Given] = {}
+        self.failed = False
+
+
+class Calls:
+    """Calls and applications of one block."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+
+    # ------------------------------------------------------------------------- calls as written
+
+    def call(self, node: ast.Call, env: Environment) -> Evaluated:
+        """The value of `f(…)` where nothing is piped in."""
+        function = self._function(node, env)
+        if isinstance(function, Unknown):
+            return UNKNOWN
+        if isinstance(function, Initialiser):
+            return self._initialiser(node, env)
+        if isinstance(function, StaticFunction):
+            return self._static(function, node, env)
+        static = self._static_twin(function, node, env)
+        if static is not None:
+            return static
+        prepared = self._prepare(function, node, env)
+        if prepared.failed:
+            return UNKNOWN
+        if prepared.tensors or self._needs_nothing(prepared):
+            return self._apply_prepared(prepared, (), None)
+        return self._template(prepared)
+
+    def stage(
+        self, node: ast.Expression, piped: Sequence[Tensor], label: str | None, env: Environment
+    ) -> Evaluated:
+        """Apply what stands after an arrow to what is piped in."""
+        if isinstance(node, ast.Call):
+            function = self._function(node, env)
+            if isinstance(function, StaticFunction | Initialiser) and isinstance(
+                node.function, ast.Name
+            ):
+                function = self._operator_of(node.function) or function
+            if isinstance(function, Unknown):
+                return UNKNOWN
+            if isinstance(function, Template | Instance):
+                prepared = self._prepare(function, node, env)
+                return UNKNOWN if prepared.failed else self._apply_prepared(prepared, piped, label)
+        value = self._body.expressions.evaluate(node, env)
+        return self.apply(value, piped, label, node.span)
+
+    def apply(
+        self, value: Evaluated, piped: Sequence[Tensor], label: str | None, span: Span
+    ) -> Evaluated:
+        """Apply a layer, function or instance that was evaluated already."""
+        if isinstance(value, Unknown):
+            return UNKNOWN
+        if not isinstance(value, Template | Instance):
+            raise Problem(problems.not_a_layer(span, describe(value)))
+        return self._apply_prepared(Prepared(value, span), piped, label)
+
+    def tensor_function(
+        self, name: str, operands: Sequence[Evaluated], span: Span
+    ) -> Evaluated:
+        """Apply an operator's function form to tensors and static numbers."""
+        prepared = Prepared(Template(REGISTRY[name], span), span)
+        prepared.tensors = [(operand, span) for operand in operands]
+        return self._apply_prepared(prepared, (), None)
+
+    # --------------------------------------------------------------------------- what is called
+
+    def _function(self, node: ast.Call, env: Environment) -> Evaluated:
+        if isinstance(node.function, ast.Name) and env.find(node.function.text) is None:
+            name = node.function.text
+            if name in INITIALISERS and name not in REGISTRY:
+                return Initialiser(initialiser(name, (), {}, node.span))
+        function = self._body.expressions.evaluate(node.function, env)
+        if isinstance(function, Template | Instance | StaticFunction | Initialiser | Unknown):
+            return function
+        raise Problem(problems.not_callable(node.function.span, describe(function)))
+
+    def _operator_of(self, name: ast.Name) -> Template | None:
+        operator = REGISTRY.get(name.text)
+        return Template(operator, name.span) if operator else None
+
+    def _static_twin(
+        self, function: Template | Instance, node: ast.Call, env: Environment
+    ) -> Evaluated | None:
+        """`max(3, C)`: the static function of an operator's name, when all arguments are static."""
+        if isinstance(function, Instance) or not isinstance(node.function, ast.Name):
+            return None
+        name = node.function.text
+        if name not in statics.FUNCTIONS or function.target is not REGISTRY.get(name):
+            return None
+        if not node.arguments or any(argument.name for argument in node.arguments):
+            return None
+        values = [self._body.expressions.evaluate(a.value, env) for a in node.arguments]
+        if not all(isinstance(value, Dim | Real | Items) for value in values):
+            return None
+        return self._compute(name, values, node.span)
+
+    def _static(
+        self, function: StaticFunction, node: ast.Call, env: Environment
+    ) -> Evaluated:
+        values: list[Evaluated] = []
+        for argument in node.arguments:
+            if argument.name is not None:
+                key = argument.name.text
+                raise Problem(problems.unknown_argument(argument.span, function.name, key, ()))
+            values.append(self._body.expressions.evaluate(argument.value, env))
+        if any(isinstance(value, Unknown) for value in values):
+            return UNKNOWN
+        return self._compute(function.name, values, node.span)
+
+    def _compute(self, name: str, values: list[Evaluated], span: Span) -> Evaluated:
+        try:
+            return statics.FUNCTIONS[name](*values)
+        except StaticError as error:
+            raise Problem(problems.static_error(span, str(error))) from None
+        except TypeError:
+            raise Problem(
+                problems.static_error(span, f"`{name}` does not take {len(values)} arguments")
+            ) from None
+
+    def _initialiser(self, node: ast.Call, env: Environment) -> Evaluated:
+        assert isinstance(node.function, ast.Name)
+        positional: list[Given] = []
+        keywords: dict[str, Given] = {}
+        for argument in node.arguments:
+            given = Given(self._body.expressions.evaluate(argument.value, env), argument.span)
+            if argument.name is None:
+                positional.append(given)
+            else:
+                keywords[argument.name.text] = given
+        return Initialiser(initialiser(node.function.text, positional, keywords, node.span))
+
+    # -------------------------------------------------------------------------------- arguments
+
+    def _prepare(
+        self, function: Template | Instance, node: ast.Call, env: Environment
+    ) -> Prepared:
+        prepared = Prepared(function, node.span)
+        template = function.template if isinstance(function, Instance) else function
+        for argument in node.arguments:
+            key = argument.name.text if argument.name else None
+            value = self._argument(template, key, argument.value, env)
+            if isinstance(value, Unknown):
+                prepared.failed = True
+            elif key is not None and not isinstance(value, Tensor):
+                if key in prepared.keywords:
+                    raise Problem(problems.repeated_argument(argument.span, key))
+                prepared.keywords[key] = Given(value, argument.span)
+            elif isinstance(value, Tensors):
+                prepared.tensors.extend((item, argument.span) for item in value.items)
+            elif isinstance(value, Tensor):
+                prepared.tensors.append((value, argument.span))
+            else:
+                prepared.positional.append(Given(value, argument.span))
+        return prepared
+
+    def _argument(
+        self, template: Template, key: str | None, node: ast.Expression, env: Environment
+    ) -> Evaluated:
+        target = template.target
+        if key is not None and not isinstance(target, BlockDefinition):
+            if is_axis(target, key):
+                return self._axis(node, env)
+            if key.endswith(INITIALISER_SUFFIX) and key not in target.model_fields:
+                return self.initialiser_value(node, env)
+        return self._body.expressions.evaluate(node, env)
+
+    def _axis(self, node: ast.Expression, env: Environment) -> Evaluated:
+        """A bare name is the name of an axis, unless it is a parameter or variable of the block."""
+        if isinstance(node, ast.ListLiteral):
+            return Items(tuple(self._axis(item, env) for item in node.items))
+        if isinstance(node, ast.Name):
+            bound = env.find(node.text)
+            if bound is None or node.text in env.symbols:
+                return Text(node.text)
+        return self._body.expressions.evaluate(node, env)
+
+    def initialiser_value(self, node: ast.Expression, env: Environment) -> Evaluated:
+        """An initialiser by name, by call, or as literal numbers."""
+        if isinstance(node, ast.Name) and node.text in INITIALISERS:
+            return Initialiser(initialiser(node.text, (), {}, node.span))
+        is_call = isinstance(node, ast.Call) and isinstance(node.function, ast.Name)
+        if is_call and node.function.text in INITIALISERS:  # pyright: ignore
+            return self._initialiser(node, env)  # pyright: ignore
+        value = self._body.expressions.evaluate(node, env)
+        if isinstance(value, Initialiser | Unknown):
+            return value
+        return Initialiser(literal_values(value, node.span))
+
+    def _template(self, prepared: Prepared) -> Template | Instance:
+        if isinstance(prepared.target, Instance):
+            raise Problem(problems.instance_arguments(prepared.span, prepared.target.path))
+        before = prepared.target
+        return Template(
+            before.target,
+            prepared.span,
+            before.positional + tuple(prepared.positional),
+            {**before.keywords, **prepared.keywords},
+            constructed=True,
+            as_layer=before.as_layer,
+        )
+
+    def _needs_nothing(self, prepared: Prepared) -> bool:
+        if isinstance(prepared.target, Instance):
+            return False
+        target = prepared.target.target
+        if isinstance(target, BlockDefinition):
+            return False
+        return not prepared.target.as_layer and not target.input_names()
+
+    # ------------------------------------------------------------------------------ application
+
+    def _apply_prepared(
+        self, prepared: Prepared, piped: Sequence[Tensor], label: str | None
+    ) -> Evaluated:
+        operands = [(tensor, prepared.span) for tensor in piped] + prepared.tensors
+        if any(isinstance(operand, Unknown) for operand, _ in operands):
+            return UNKNOWN
+        path: str | None = None
+        template = prepared.target
+        if isinstance(template, Instance):
+            if prepared.positional or prepared.keywords:
+                raise Problem(problems.instance_arguments(prepared.span, template.path))
+            path, template = template.path, template.template
+        positional = template.positional + tuple(prepared.positional)
+        keywords = {**template.keywords, **prepared.keywords}
+        merged = replace(template, positional=positional, keywords=keywords, span=prepared.span)
+        if isinstance(merged.target, BlockDefinition):
+            tensors = self._tensors_only(operands)
+            return apply_block(self._body, merged.target, merged, tensors, label, path)
+        return self._apply_operator(merged.target, merged, operands, label, path)
+
+    def _tensors_only(self, operands: Sequence[tuple[Evaluated, Span]]) -> list[Tensor]:
+        for operand, span in operands:
+            if not isinstance(operand, Tensor):
+                raise Problem(problems.wrong_kind(span, "a tensor", describe(operand)))
+        return [operand for operand, _ in operands if isinstance(operand, Tensor)]
+
+    def _apply_operator(
+        self,
+        operator: type[Op],
+        template: Template,
+        operands: list[tuple[Evaluated, Span]],
+        label: str | None,
+        path: str | None,
+    ) -> Evaluated:
+        positional = self._lift_numbers(operator, template.positional, operands)
+        inits, keywords = self._split_initialisers(operator, template)
+        op = operator_with(operator, template.name, positional, keywords, template.span)
+        tensors = self._as_tensors(operands)
+        self._check_arity(operator, template, len(tensors))
+        types = [self._body.builder.type(tensor) for tensor in tensors]
+        results = self._infer(op, template, types, tensors)
+        origins = attribute_origins(operator, positional, keywords)
+        span = template.span
+        if template.as_layer:
+            path = path or self._body.builder.claim(label, span)
+            if path not in self._body.builder.members:
+                weights = self._initialised(op, template, types, inits)
+                self._body.builder.add_member(path, span, weights=weights)
+            else:
+                self._check_shared(op, types, path, span)
+        elif label is not None:
+            raise Problem(problems.label_on_function(span, label, template.name))
+        builder = self._body.builder
+        member = path if template.as_layer else None
+        outputs = builder.add_op(op, tensors, results, span, member=member, origins=origins)
+        self._body.program.count_nodes(1, span)
+        return outputs[0] if len(outputs) == 1 else Tensors(outputs)
+
+    def _lift_numbers(
+        self,
+        operator: type[Op],
+        positional: tuple[Given, ...],
+        operands: list[tuple[Evaluated, Span]],
+    ) -> tuple[Given, ...]:
+        """Static numbers beyond an operator's positional attributes are inputs (`maximum(x, 0)`)."""
+        room = len(operator.positional)
+        if len(positional) <= room or not operands:
+            return positional
+        for given in positional[room:]:
+            operands.append((given.value, given.span))
+        return positional[:room]
+
+    def _as_tensors(self, operands: Sequence[tuple[Evaluated, Span]]) -> list[Tensor]:
+        """Operands as tensors; numbers become constants of their partner's element type."""
+        dtypes = [
+            self._body.builder.type(operand).dtype
+            for operand, _ in operands
+            if isinstance(operand, Tensor)
+        ]
+        return [
+            operand if isinstance(operand, Tensor) else self._constant(operand, dtypes, span)
+            for operand, span in operands
+        ]
+
+    def _constant(self, value: Evaluated, dtypes: list[DType], span: Span) -> Tensor:
+        if not isinstance(value, Dim | Real | Truth):
+            raise Problem(problems.wrong_kind(span, "a tensor or a number", describe(value)))
+        dtype = scalar_dtype(value, dtypes)
+        number = value if isinstance(value, Dim) and value.value is None else _plain(value)
+        op = REGISTRY["constant"].model_validate({"value": number, "dtype": dtype})
+        given = Given(value, span)
+        origins = attribute_origins(REGISTRY["constant"], (), {"value": given})
+        result = op.infer(Obligations(self._body.builder.facts))
+        assert isinstance(result, TensorType)
+        return self._body.builder.add_op(op, (), (result,), span, origins=origins)[0]
+
+    def _check_arity(self, operator: type[Op], template: Template, count: int) -> None:
+        names = operator.input_names()
+        needed = operator.required_inputs()
+        variadic = any(name.startswith("*") for name in names)
+        if count < needed or (count > len(names) and not variadic):
+            raise Problem(problems.wrong_input_count(template.span, template.name, names, count))
+
+    def _infer(
+        self, op: Op, template: Template, types: list[TensorType], tensors: list[Tensor]
+    ) -> tuple[TensorType, ...]:
+        builder = self._body.builder
+        check = Obligations(builder.facts)
+        try:
+            results = op.infer(check, *types)
+        except ShapeError as error:
+            faulty = error.inputs or tuple(range(len(tensors)))
+            chains = [builder.chain(tensors[index]) for index in faulty if index < len(tensors)]
+            raise Problem(
+                problems.shape_error(template.span, template.name, error, types, chains)
+            ) from None
+        for condition, message in check.deferred:
+            builder.require(condition, f"{template.name}: {message}", template.span)
+        return results if isinstance(results, tuple) else (results,)
+
+    # ------------------------------------------------------------------------------- weights
+
+    def _split_initialisers(
+        self, operator: type[Op], template: Template
+    ) -> tuple[dict[str, Given], dict[str, Given]]:
+        inits: dict[str, Given] = {}
+        keywords: dict[str, Given] = {}
+        for key, given in template.keywords.items():
+            is_init = isinstance(given.value, Initialiser) and key.endswith(INITIALISER_SUFFIX)
+            (inits if is_init and key not in operator.model_fields else keywords)[key] = given
+        return inits, keywords
+
+    def _initialised(
+        self, op: Op, template: Template, types: list[TensorType], inits: dict[str, Given]
+    ) -> tuple[Weight, ...]:
+        weights = op.weights(*types)
+        by_key = {weight.name + INITIALISER_SUFFIX: weight for weight in weights}
+        for key, given in inits.items():
+            if key not in by_key:
+                raise Problem(
+                    problems.unknown_argument(given.span, template.name, key, tuple(by_key))
+                )
+        return tuple(
+            replace(weight, init=inits[key].value.init) if key in inits else weight  # pyright: ignore
+            for key, weight in by_key.items()
+        )
+
+    def _check_shared(self, op: Op, types: list[TensorType], path: str, span: Span) -> None:
+        """An instance applied again must need the very weights that it has."""
+        before = {w.name: w.dims for w in self._body.builder.members[path].weights}
+        now = {w.name: w.dims for w in op.weights(*types)}
+        for name, dims in now.items():
+            if before.get(name) != dims:
+                raise Problem(problems.shared_weights_differ(span, path, name, before, now))
+
+
+def scalar_dtype(value: Dim | Real | Truth, partners: Sequence[DType]) -> DType:
+    """The element type of a number among tensors, by torch's promotion of Python scalars."""
+    floating = [dtype for dtype in partners if dtype.is_floating]
+    if floating:
+        return floating[0]
+    if isinstance(value, Real):
+        return DType.FLOAT32
+    integers = [dtype for dtype in partners if dtype.is_integer]
+    if isinstance(value, Dim):
+        return integers[0] if integers else DType.INT64
+    return integers[0] if integers else DType.BOOL
+
+
+def _plain(value: Dim | Real | Truth) -> int | float | bool:
+    if isinstance(value, Dim):
+        assert value.value is not None
+        return value.value
+    return value.value
+
+

@@ -1,0 +1,76 @@
+"""What a `require` demands: a truth value when it is static, else a condition on sizes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from archdsl import problems
+from archdsl.ir.conditions import Compare, Condition, all_of, either_of
+from archdsl.ir.dims import Dim
+from archdsl.semantics import statics
+from archdsl.semantics.problem import Problem
+from archdsl.semantics.scope import Environment
+from archdsl.semantics.values import Evaluated, Truth, Unknown, describe
+from archdsl.source import Span
+from archdsl.syntax import ast
+
+if TYPE_CHECKING:
+    from archdsl.semantics.body import Body
+
+
+def condition_of(body: Body, node: ast.Expression, env: Environment) -> Condition | bool | None:
+    """The condition an expression states; None when part of it already failed."""
+    if isinstance(node, ast.Unary) and node.operator == "not":
+        inner = condition_of(body, node.operand, env)
+        if inner is None or isinstance(inner, bool):
+            return None if inner is None else not inner
+        return inner.negated()
+    if isinstance(node, ast.Chain) and node.rest[0][0] in ("and", "or"):
+        return _combined(body, node, env)
+    if isinstance(node, ast.Chain) and node.rest[0][0] in statics.NEGATED:
+        return _comparisons(body, node, env)
+    value = body.expressions.truth(node, env)
+    return None if value is None else value.value
+
+
+def _combined(body: Body, node: ast.Chain, env: Environment) -> Condition | bool | None:
+    parts = [condition_of(body, part, env) for part in (node.first, *(p for _, p in node.rest))]
+    return _join(parts, is_and=node.rest[0][0] == "and")
+
+
+def _join(parts: list[Condition | bool | None], *, is_and: bool) -> Condition | bool | None:
+    if any(part is None for part in parts):
+        return None
+    if any(part is (not is_and) for part in parts):
+        return not is_and
+    open_parts = [part for part in parts if isinstance(part, Condition)]
+    if not open_parts:
+        return is_and
+    return all_of(open_parts) if is_and else either_of(open_parts)
+
+
+def _comparisons(body: Body, node: ast.Chain, env: Environment) -> Condition | bool | None:
+    left, left_span = body.expressions.evaluate(node.first, env), node.first.span
+    parts: list[Condition | bool | None] = []
+    for symbol, operand in node.rest:
+        right = body.expressions.evaluate(operand, env)
+        parts.append(_comparison(body, symbol, left, right, left_span.to(operand.span)))
+        left, left_span = right, operand.span
+    return _join(parts, is_and=True)
+
+
+def _comparison(
+    body: Body, symbol: str, left: Evaluated, right: Evaluated, span: Span
+) -> Condition | bool | None:
+    if isinstance(left, Unknown) or isinstance(right, Unknown):
+        return None
+    if isinstance(left, Dim) and isinstance(right, Dim):
+        claim = Compare(left.without_origin(), symbol, right.without_origin())  # pyright: ignore
+        return claim if claim.truth is None else claim.truth
+    try:
+        result: Evaluated = statics.compare(symbol, left, right, body.builder.facts)
+    except statics.StaticError as error:
+        raise Problem(problems.static_error(span, str(error))) from None
+    if not isinstance(result, Truth):
+        raise Problem(problems.wrong_kind(span, "a condition", describe(result)))
+    return result.value

@@ -1,0 +1,323 @@
+"""Expressions of a block: static arithmetic now, tensor arithmetic as nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from archdsl import problems
+from archdsl.ir.dims import Dim
+from archdsl.ir.op import REGISTRY
+from archdsl.semantics import statics
+from archdsl.semantics.initialisers import INITIALISERS, initialiser
+from archdsl.semantics.problem import Problem
+from archdsl.semantics.scope import Environment
+from archdsl.semantics.statics import StaticError, Undecided
+from archdsl.semantics.values import (
+    NOTHING,
+    UNKNOWN,
+    Evaluated,
+    Initialiser,
+    Instance,
+    Items,
+    Real,
+    StaticFunction,
+    Template,
+    Tensor,
+    Tensors,
+    Text,
+    Truth,
+    Unknown,
+    describe,
+)
+from archdsl.source import Span
+from archdsl.syntax import ast
+
+if TYPE_CHECKING:
+    from archdsl.semantics.body import Body
+
+TENSOR_OPERATORS = {
+    "+": "add",
+    "-": "sub",
+    "*": "mul",
+    "/": "div",
+    "//": "floor_div",
+    "%": "remainder",
+    "**": "pow",
+    "==": "eq",
+    "!=": "ne",
+    "<": "lt",
+    "<=": "le",
+    ">": "gt",
+    ">=": "ge",
+    "and": "logical_and",
+    "or": "logical_or",
+}
+"""What an operator symbol becomes when a tensor is among its operands."""
+
+
+class Expressions:
+    """Evaluates the expressions of one block."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+
+    def evaluate(self, node: ast.Expression, env: Environment) -> Evaluated:
+        """The value of an expression; a layer without input stays a template."""
+        self._body.program.step(node.span)
+        with self._body.program.deeper(node.span):
+            return self._evaluate(node, env)
+
+    def _evaluate(self, node: ast.Expression, env: Environment) -> Evaluated:
+        match node:
+            case ast.Name():
+                return self.lookup(node, env)
+            case ast.Integer():
+                return Dim.of(node.value)
+            case ast.Real():
+                return Real(node.value)
+            case ast.String():
+                return Text(node.value)
+            case ast.Constant():
+                return NOTHING if node.value is None else Truth(node.value)
+            case ast.ListLiteral():
+                return Items(tuple(self.evaluate(item, env) for item in node.items))
+            case ast.Call():
+                return self._body.calls.call(node, env)
+            case ast.Index():
+                return self._index(node, env)
+            case ast.Attribute():
+                return self._attribute(node, env)
+            case ast.Unary():
+                return self._unary(node, env)
+            case ast.Chain():
+                return self._chain(node, env)
+            case ast.Choice():
+                return self._choice(node, env)
+            case ast.Pipeline() | ast.Stage() | ast.Merge() | ast.Scope() | ast.Repeat():
+                return self._body.pipelines.evaluate(node, env)
+
+    # -------------------------------------------------------------------------------- names
+
+    def lookup(self, node: ast.Name, env: Environment) -> Evaluated:
+        """A variable, a block or constant of the file, an operator or a function, in that order."""
+        found = env.find(node.text)
+        if found is not None:
+            return found
+        declared = self._body.program.declared(node.text, env.file)
+        if declared is not None:
+            if isinstance(declared, Template):
+                return Template(declared.target, node.span, as_layer=True)
+            return declared
+        if node.text in REGISTRY:
+            operator = REGISTRY[node.text]
+            return Template(operator, node.span, as_layer=operator.layer == node.text)
+        if node.text in statics.FUNCTIONS:
+            return StaticFunction(node.text)
+        if node.text in INITIALISERS:
+            return Initialiser(initialiser(node.text, (), {}, node.span))
+        known = {*env.names(), *env.file.names(), *REGISTRY, *statics.FUNCTIONS}
+        raise Problem(problems.unknown_name(node.span, node.text, known))
+
+    def _attribute(self, node: ast.Attribute, env: Environment) -> Evaluated:
+        """`embedding.weight`: a weight of a labelled layer or of a bound instance."""
+        parts = [node.name]
+        value: ast.Expression = node.value
+        while isinstance(value, ast.Attribute):
+            parts.append(value.name)
+            value = value.value
+        if not isinstance(value, ast.Name):
+            raise Problem(problems.no_such_attribute(node.span, node.name))
+        bound = env.find(value.text)
+        if isinstance(bound, Unknown):
+            return UNKNOWN
+        head = bound.path if isinstance(bound, Instance) else value.text
+        path = ".".join([head, *reversed(parts)])
+        return self._body.borrow(path, node.span)
+
+    # ----------------------------------------------------------------------------- operators
+
+    def _unary(self, node: ast.Unary, env: Environment) -> Evaluated:
+        operand = self.evaluate(node.operand, env)
+        match operand:
+            case Unknown():
+                return UNKNOWN
+            case Tensor():
+                name = "neg" if node.operator == "-" else "logical_not"
+                return self._body.calls.tensor_function(name, (operand,), node.span)
+            case Truth() if node.operator == "not":
+                text = f"not {operand.text}" if operand.text else None
+                return Truth(not operand.value, text)
+            case Dim() | Real() if node.operator == "-":
+                return statics.negative(operand)
+            case _:
+                raise Problem(
+                    problems.wrong_operand(node.operand.span, node.operator, describe(operand))
+                )
+
+    def _chain(self, node: ast.Chain, env: Environment) -> Evaluated:
+        operator = node.rest[0][0]
+        if operator in ("and", "or"):
+            return self._logical(node, operator, env)
+        result = self.evaluate(node.first, env)
+        if operator in statics.NEGATED:
+            return self._comparisons(node, result, env)
+        for symbol, operand in node.rest:
+            right = self.evaluate(operand, env)
+            span = node.first.span.to(operand.span)
+            result = self._arithmetic(symbol, result, right, span)
+        return result
+
+    def _arithmetic(self, symbol: str, left: Evaluated, right: Evaluated, span: Span) -> Evaluated:
+        if isinstance(left, Unknown) or isinstance(right, Unknown):
+            return UNKNOWN
+        if isinstance(left, Tensor) or isinstance(right, Tensor):
+            name = TENSOR_OPERATORS[symbol]
+            return self._body.calls.tensor_function(name, (left, right), span)
+        if isinstance(left, Items) and isinstance(right, Items) and symbol == "+":
+            return Items(left.values + right.values)
+        for side in (left, right):
+            if not isinstance(side, Dim | Real):
+                raise Problem(problems.wrong_operand(span, symbol, describe(side)))
+        try:
+            return statics.arithmetic(symbol, left, right)  # pyright: ignore[reportArgumentType]
+        except StaticError as error:
+            raise Problem(problems.static_error(span, str(error))) from None
+
+    def _comparisons(self, node: ast.Chain, first: Evaluated, env: Environment) -> Evaluated:
+        left, left_span = first, node.first.span
+        results: list[Evaluated] = []
+        for symbol, operand in node.rest:
+            right = self.evaluate(operand, env)
+            results.append(self._compare(symbol, left, right, left_span.to(operand.span)))
+            left, left_span = right, operand.span
+        return self._conjunction(results, "and", node.span)
+
+    def _compare(self, symbol: str, left: Evaluated, right: Evaluated, span: Span) -> Evaluated:
+        if isinstance(left, Unknown) or isinstance(right, Unknown):
+            return UNKNOWN
+        if isinstance(left, Tensor) or isinstance(right, Tensor):
+            name = TENSOR_OPERATORS[symbol]
+            return self._body.calls.tensor_function(name, (left, right), span)
+        try:
+            return statics.compare(symbol, left, right, self._body.builder.facts)
+        except StaticError as error:
+            raise Problem(problems.static_error(span, str(error))) from None
+        except Undecided as undecided:
+            raise Problem(problems.undecided_condition(span, str(undecided))) from None
+
+    def _logical(self, node: ast.Chain, operator: str, env: Environment) -> Evaluated:
+        results: list[Evaluated] = []
+        for operand in (node.first, *(operand for _, operand in node.rest)):
+            value = self.evaluate(operand, env)
+            results.append(value)
+            decided = isinstance(value, Truth) and value.value == (operator == "or")
+            if decided and not any(isinstance(result, Tensor) for result in results):
+                break
+        return self._conjunction(results, operator, node.span)
+
+    def _conjunction(self, results: list[Evaluated], operator: str, span: Span) -> Evaluated:
+        """`and`/`or` of results; a static one that decides ends the evaluation before."""
+        if any(isinstance(result, Unknown) for result in results):
+            return UNKNOWN
+        if len(results) == 1 and not isinstance(results[0], Truth):
+            return results[0]
+        if any(isinstance(result, Tensor) for result in results):
+            combined = results[0]
+            for result in results[1:]:
+                name = TENSOR_OPERATORS[operator]
+                combined = self._body.calls.tensor_function(name, (combined, result), span)
+            return combined
+        truths: list[Truth] = []
+        for result in results:
+            if not isinstance(result, Truth):
+                raise Problem(problems.wrong_operand(span, operator, describe(result)))
+            truths.append(result)
+        value = all(t.value for t in truths) if operator == "and" else any(t.value for t in truths)
+        texts = [truth.text or str(truth.value) for truth in truths]
+        known = any(truth.text for truth in truths)
+        return Truth(value, f" {operator} ".join(map(_bracketed, texts)) if known else None)
+
+    # ----------------------------------------------------------------------- other expressions
+
+    def _choice(self, node: ast.Choice, env: Environment) -> Evaluated:
+        condition = self.truth(node.condition, env)
+        if condition is None:
+            return UNKNOWN
+        chosen = self.evaluate(node.then if condition.value else node.otherwise, env)
+        if not isinstance(chosen, Dim) or condition.text is None:
+            return chosen
+        other = self._other_text(node.otherwise if condition.value else node.then, env)
+        if other is None:
+            return chosen
+        mine = statics.text_of(chosen)
+        first, second = (mine, other) if condition.value else (other, mine)
+        text = f"{first} if {condition.text} else {second}"
+        return chosen.with_origin(Dim.opaque(text, ()))
+
+    def _other_text(self, node: ast.Expression, env: Environment) -> str | None:
+        """The text of the branch not taken, when it is so simple that it cannot go wrong."""
+        if not isinstance(node, ast.Integer | ast.Name):
+            return None
+        try:
+            return statics.text_of(self.evaluate(node, env))
+        except Problem:
+            return None
+
+    def _index(self, node: ast.Index, env: Environment) -> Evaluated:
+        value = self.evaluate(node.value, env)
+        index = self.evaluate(node.index, env)
+        if isinstance(value, Unknown) or isinstance(index, Unknown):
+            return UNKNOWN
+        if not isinstance(index, Dim) or index.value is None:
+            raise Problem(problems.wrong_operand(node.index.span, "[]", describe(index)))
+        items = self._items_of(value, node)
+        place = index.value
+        if not -len(items) <= place < len(items):
+            raise Problem(problems.index_out_of_range(node.index.span, place, len(items)))
+        item = items[place]
+        text = statics.text_of(value) if isinstance(value, Items) else None
+        if isinstance(item, Dim) and text:
+            return item.with_origin(Dim.opaque(f"{text}[{index.origin}]", index.origin.symbols))
+        return item
+
+    def _items_of(self, value: Evaluated, node: ast.Index) -> tuple[Evaluated, ...]:
+        if isinstance(value, Items):
+            return value.values
+        if isinstance(value, Tensors):
+            return value.items
+        raise Problem(problems.wrong_operand(node.value.span, "[]", describe(value)))
+
+    # ------------------------------------------------------------------------- expectations
+
+    def truth(self, node: ast.Expression, env: Environment) -> Truth | None:
+        """A condition that must be static; None when it already failed."""
+        value = self.evaluate(node, env)
+        if isinstance(value, Unknown):
+            return None
+        if not isinstance(value, Truth):
+            raise Problem(problems.wrong_kind(node.span, "a static condition", describe(value)))
+        return value
+
+    def integer(self, node: ast.Expression, env: Environment) -> Dim | None:
+        """A known integer; None when it already failed."""
+        value = self.evaluate(node, env)
+        if isinstance(value, Unknown):
+            return None
+        if not isinstance(value, Dim):
+            raise Problem(problems.wrong_kind(node.span, "an integer", describe(value)))
+        if value.value is None:
+            raise Problem(problems.not_constant(node.span, str(value)))
+        return value
+
+    def tensor(self, node: ast.Expression, env: Environment) -> Tensor | None:
+        """A tensor; None when it already failed."""
+        value = self._body.pipelines.settle(self.evaluate(node, env), env, node.span)
+        if isinstance(value, Unknown):
+            return None
+        if not isinstance(value, Tensor):
+            raise Problem(problems.wrong_kind(node.span, "a tensor", describe(value)))
+        return value
+
+
+def _bracketed(text: str) -> str:
+    return f"({text})" if " and " in text or " or " in text else text

@@ -1,0 +1,202 @@
+"""A block's static parameters: declared kinds, defaults, and the arguments given for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from archdsl import problems
+from archdsl.ir.dims import Dim
+from archdsl.ir.model import Argument, Static
+from archdsl.semantics.problem import Problem
+from archdsl.semantics.scope import Environment
+from archdsl.semantics.values import (
+    BlockDefinition,
+    Evaluated,
+    Given,
+    Items,
+    Nothing,
+    Real,
+    Template,
+    Text,
+    Truth,
+    Unknown,
+    describe,
+)
+from archdsl.source import Span
+from archdsl.syntax import ast
+
+if TYPE_CHECKING:
+    from archdsl.semantics.body import Body
+
+KINDS = ("int", "float", "bool", "str", "layer")
+
+
+def bind_parameters(
+    body: Body, block: BlockDefinition, template: Template
+) -> dict[str, Evaluated] | None:
+    """The value of every parameter, given or default; None when one already failed."""
+    parameters = {parameter.name.text: parameter for parameter in block.definition.parameters}
+    given = _given(block, template, parameters)
+    values: dict[str, Evaluated] = {}
+    for name, parameter in parameters.items():
+        if name in given:
+            value, span = given[name].value, given[name].span
+        elif parameter.default is not None:
+            env = Environment(block.file, None, dict(values))
+            value, span = body.expressions.evaluate(parameter.default, env), parameter.span
+        else:
+            raise Problem(
+                problems.missing_argument(template.span, block.name, name, tuple(parameters))
+            )
+        if isinstance(value, Unknown):
+            return None
+        values[name] = admitted(body, block, parameter, value, span, values)
+    return values
+
+
+def _given(
+    block: BlockDefinition, template: Template, parameters: Mapping[str, ast.Parameter]
+) -> dict[str, Given]:
+    if len(template.positional) > len(parameters):
+        extra = template.positional[len(parameters)]
+        raise Problem(
+            problems.too_many_arguments(
+                extra.span, block.name, len(parameters), len(template.positional)
+            )
+        )
+    given = dict(zip(parameters, template.positional, strict=False))
+    for key, argument in template.keywords.items():
+        if key not in parameters:
+            raise Problem(
+                problems.unknown_argument(argument.span, block.name, key, tuple(parameters))
+            )
+        if key in given:
+            raise Problem(problems.repeated_argument(argument.span, key))
+        given[key] = argument
+    return given
+
+
+def admitted(
+    body: Body,
+    block: BlockDefinition,
+    parameter: ast.Parameter,
+    value: Evaluated,
+    span: Span,
+    earlier: Mapping[str, Evaluated],
+) -> Evaluated:
+    """The value if it is of the parameter's kind; an integer serves as a float."""
+    type_ = parameter.type
+    if type_ is None:
+        return value
+    if type_.name not in KINDS:
+        raise Problem(problems.unknown_type(type_.span, type_.name or "[…]"))
+    if type_.dims is None:
+        return _scalar(block, parameter, type_.name, value, span)
+    if not isinstance(value, Items):
+        raise Problem(problems.bad_argument(span, block.name, parameter.name.text, _spelled(type_), describe(value)))
+    if type_.dims:
+        env = Environment(block.file, None, dict(earlier))
+        count = body.expressions.integer(type_.dims[0], env)  # pyright: ignore
+        if count is not None and count.value != len(value.values):
+            raise Problem(
+                problems.bad_argument(
+                    span, block.name, parameter.name.text,
+                    f"a list of {count}", f"a list of {len(value.values)}",
+                )  # fmt: skip
+            )
+    items = tuple(_scalar(block, parameter, type_.name, item, span) for item in value.values)
+    return Items(items, value.text)
+
+
+def _spelled(type_: ast.Type) -> str:
+    return f"a list of {type_.name}"
+
+
+def _scalar(
+    block: BlockDefinition, parameter: ast.Parameter, kind: str, value: Evaluated, span: Span
+) -> Evaluated:
+    match kind, value:
+        case "int", Dim() if value.value is not None:
+            return value
+        case "int", Dim():
+            raise Problem(problems.not_constant(span, str(value)))
+        case "float", Real():
+            return value
+        case "float", Dim() if value.value is not None:
+            return Real(float(value.value), str(value.origin) if value.has_origin else None)
+        case ("bool", Truth()) | ("str", Text()) | ("layer", Template()):
+            return value
+        case "layer", Nothing():
+            return value
+        case _:
+            article = "an" if kind == "int" else "a"
+            raise Problem(
+                problems.bad_argument(
+                    span, block.name, parameter.name.text, f"{article} {kind}", describe(value)
+                )
+            )
+
+
+def inside(name: str, value: Evaluated) -> Evaluated:
+    """A parameter's value as the block's body sees it: it remembers the parameter's name."""
+    match value:
+        case Dim():
+            return value.without_origin().with_origin(Dim.symbol(name))
+        case Real():
+            return Real(value.value, name)
+        case Truth():
+            return Truth(value.value, name)
+        case Items():
+            return Items(tuple(_forget(item) for item in value.values), name)
+        case _:
+            return value
+
+
+def _forget(value: Evaluated) -> Evaluated:
+    match value:
+        case Dim():
+            return value.without_origin()
+        case Real():
+            return Real(value.value)
+        case Truth():
+            return Truth(value.value)
+        case Items():
+            return Items(tuple(_forget(item) for item in value.values))
+        case _:
+            return value
+
+
+def static_argument(name: str, value: Evaluated) -> Argument:
+    """An argument as data of the IR."""
+    return Argument(name, _kind(value), _static(value))
+
+
+def _kind(value: Evaluated):
+    match value:
+        case Dim():
+            return "int"
+        case Real():
+            return "float"
+        case Truth():
+            return "bool"
+        case Items():
+            return "list"
+        case Template():
+            return "layer"
+        case _:
+            return "str"
+
+
+def _static(value: Evaluated) -> Static:
+    match value:
+        case Dim():
+            return value
+        case Real() | Truth() | Text():
+            return value.value
+        case Items():
+            return tuple(_static(item) for item in value.values)
+        case Template():
+            return value.name
+        case _:
+            return None

@@ -1,0 +1,13 @@
+"""How a problem leaves an expression: as an exception that carries one diagnostic."""
+
+from __future__ import annotations
+
+from archdsl.diagnostics import Diagnostic
+
+
+class Problem(Exception):
+    """Ends the evaluation of a statement; the statement reports it and goes on."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        super().__init__(diagnostic.message)
+        self.diagnostic = diagnostic

@@ -1,0 +1,409 @@
+"""A whole program: its files, the specialised blocks of one model, and the limits in force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from archdsl import problems
+from archdsl.diagnostics import Diagnostics
+from archdsl.ir.dims import Dim
+from archdsl.ir.model import Block, Model, Port
+from archdsl.ir.op import Weight
+from archdsl.ir.proof import Facts, smallest_admissible
+from archdsl.limits import LimitExceeded, Limits
+from archdsl.semantics.body import Body
+from archdsl.semantics.builder import BlockBuilder
+from archdsl.semantics.files import Files
+from archdsl.semantics.parameters import bind_parameters, inside, static_argument
+from archdsl.semantics.problem import Problem
+from archdsl.semantics.scope import Environment, FileScope, ReturnedValue
+from archdsl.semantics.specialise import Binding, model_inputs, static_key
+from archdsl.semantics.values import (
+    BlockDefinition,
+    Evaluated,
+    StaticFunction,
+    Template,
+    Tensor,
+    Text,
+    Truth,
+    Unknown,
+    describe,
+)
+from archdsl.source import Span
+from archdsl.syntax import ast
+from archdsl.syntax.parse import FragmentError, message_parts
+
+NESTING_SLACK = 2
+"""Evaluation nests somewhat deeper than the text: a stage in a scope in a block counts each."""
+
+
+class Program:
+    """Expands one model; every block is expanded once for each way it is specialised."""
+
+    def __init__(self, files: Files, diagnostics: Diagnostics, limits: Limits) -> None:
+        self.files = files
+        self.diagnostics = diagnostics
+        self.limits = limits
+        self.blocks: dict[str, Block] = {}
+        self.root_body: Body | None = None
+        self.root_environment: Environment | None = None
+        self._keys: dict[object, str | None] = {}
+        self._flat_nodes: dict[str, int] = {}
+        self._expanding: list[BlockDefinition] = []
+        self._steps = 0
+        self._depth = 0
+        self._counted = 0
+
+    # ------------------------------------------------------------------------------- limits
+
+    def step(self, span: Span) -> None:
+        """Count one step of expansion."""
+        self._steps += 1
+        if self._steps > self.limits.expansion_steps:
+            raise self._exceeded("expansion_steps", span)
+
+    @contextmanager
+    def deeper(self, span: Span) -> Iterator[None]:
+        """Count one level of nesting."""
+        self._depth += 1
+        try:
+            if self._depth > self.limits.nesting * NESTING_SLACK:
+                raise self._exceeded("nesting", span)
+            yield
+        finally:
+            self._depth -= 1
+
+    def repetitions(self, count: Dim, span: Span) -> int:
+        """How often to repeat, if the limit allows it."""
+        total = count.value or 0
+        if total < 0:
+            raise Problem(problems.wrong_kind(span, "a non-negative integer", str(total)))
+        if total > self.limits.repeat_count:
+            raise Problem(
+                problems.limit_exceeded(span, "repeat_count", self.limits.repeat_count)
+            )
+        return total
+
+    def count_nodes(self, count: int, span: Span) -> None:
+        """Count nodes that exist in their own right."""
+        self._counted += count
+        if self._counted > self.limits.expanded_nodes:
+            raise self._exceeded("expanded_nodes", span)
+
+    def count_call(self, builder: BlockBuilder, key: str, span: Span) -> None:
+        """Count the nodes a call stands for when everything is written out."""
+        builder.flat_nodes += self._flat_nodes[key]
+        if builder.flat_nodes > self.limits.expanded_nodes:
+            raise self._exceeded("expanded_nodes", span)
+
+    def _exceeded(self, limit: str, span: Span) -> LimitExceeded:
+        bound = getattr(self.limits, limit)
+        self.diagnostics.add(problems.limit_exceeded(span, limit, bound))
+        return LimitExceeded(limit, bound)
+
+    # --------------------------------------------------------------------------------- names
+
+    def declared(self, name: str, file: FileScope) -> Evaluated | None:
+        """What a file declares or imports under a name."""
+        if name in file.blocks:
+            block = file.blocks[name]
+            return Template(block, block.definition.name.span)
+        if name in file.values:
+            return file.values[name]
+        if name in file.constants:
+            constant = file.constants[name]
+            file.values[name] = Unknown()
+            env = Environment(file)
+            value = self._scratch().expressions.evaluate(constant.value, env)
+            if isinstance(value, StaticFunction | Tensor):
+                raise Problem(
+                    problems.wrong_kind(constant.span, "a static value", describe(value))
+                )
+            file.values[name] = value
+            return value
+        return None
+
+    def _scratch(self) -> Body:
+        """A body outside every block, for static expressions."""
+        return Body(self, BlockBuilder(self.diagnostics))
+
+    def text_of(self, span: Span) -> str:
+        """The source text of a span."""
+        return self.files.sources[span.file].text[span.start : span.end]
+
+    def message(self, body: Body, statement: ast.Require, env: Environment) -> str | None:
+        """The message of a `require` with its interpolated values."""
+        if statement.message is None:
+            return None
+        source = self.files.sources[statement.span.file]
+        try:
+            parts = message_parts(source, statement.message, self.limits)
+        except FragmentError as error:
+            raise Problem(error.diagnostic) from None
+        words: list[str] = []
+        for part in parts:
+            if isinstance(part, str):
+                words.append(part)
+                continue
+            value = body.expressions.evaluate(part, env)
+            words.append(
+                str(value.value) if isinstance(value, Truth | Text) else _shown(value)
+            )
+        return "".join(words)
+
+    def signature_size(
+        self, block: BlockDefinition, node: ast.Expression, names: Mapping[str, Evaluated]
+    ) -> Dim:
+        """A size written in a signature."""
+        seen = {name: inside(name, value) for name, value in names.items()}
+        env = Environment(block.file, None, seen)
+        value = self._scratch().expressions.evaluate(node, env)
+        if not isinstance(value, Dim):
+            raise Problem(problems.wrong_kind(node.span, "a size", describe(value)))
+        return value
+
+    # ------------------------------------------------------------------------------- weights
+
+    def find_weight(self, builder: BlockBuilder, path: str) -> Weight | None:
+        """A weight by its path from a block under construction."""
+        for weight in builder.weights:
+            if weight.name == path:
+                return weight
+        for member in builder.members.values():
+            if path.startswith(member.path + "."):
+                rest = path[len(member.path) + 1 :]
+                if member.block is None:
+                    found = [weight for weight in member.weights if weight.name == rest]
+                else:
+                    found = [w for p, w in self.block_weights(member.block) if p == rest]
+                if found:
+                    return found[0]
+        return None
+
+    def weight_paths(self, builder: BlockBuilder) -> list[str]:
+        """All weight paths of a block under construction."""
+        paths = [weight.name for weight in builder.weights]
+        for member in builder.members.values():
+            paths += [f"{member.path}.{weight.name}" for weight in member.weights]
+            if member.block is not None:
+                paths += [f"{member.path}.{p}" for p, _ in self.block_weights(member.block)]
+        return paths
+
+    def block_weights(self, key: str) -> list[tuple[str, Weight]]:
+        """All weights of a specialised block by path."""
+        block = self.blocks[key]
+        found = [(weight.name, weight) for weight in block.weights]
+        for member in block.members:
+            found += [(f"{member.path}.{weight.name}", weight) for weight in member.weights]
+            if member.block is not None:
+                found += [
+                    (f"{member.path}.{path}", weight)
+                    for path, weight in self.block_weights(member.block)
+                ]
+        return found
+
+    def check_same_weights(self, before: str, now: str, path: str, span: Span) -> None:
+        """A shared instance applied to other sizes must have the very same weights."""
+        first = {name: weight.dims for name, weight in self.block_weights(before)}
+        second = {name: weight.dims for name, weight in self.block_weights(now)}
+        for name in {**first, **second}:
+            if first.get(name) != second.get(name):
+                raise Problem(
+                    problems.shared_weights_differ(span, path, name, first, second)
+                )
+
+    # -------------------------------------------------------------------------------- blocks
+
+    def specialised(
+        self,
+        block: BlockDefinition,
+        arguments: Mapping[str, Evaluated],
+        binding: Binding,
+        span: Span,
+    ) -> str | None:
+        """The key of the block for these arguments and input types; None when it has errors."""
+        key = (
+            id(block.definition),
+            tuple((name, static_key(value)) for name, value in arguments.items()),
+            tuple((shape.type.dtype, shape.type.dims, shape.type.axes) for shape in binding.inputs),
+        )
+        if key in self._keys:
+            return self._keys[key]
+        if any(block.definition is other.definition for other in self._expanding):
+            names = [other.name for other in self._expanding] + [block.name]
+            raise Problem(problems.recursive_block(span, names))
+        self._keys[key] = None
+        with self.deeper(span):
+            built = self._expand(block, arguments, binding)
+        if built is None:
+            return None
+        name = block.name
+        number = 2
+        while name in self.blocks:
+            name = f"{block.name}.{number}"
+            number += 1
+        self.blocks[name] = built[0]
+        self._flat_nodes[name] = built[1]
+        self._keys[key] = name
+        return name
+
+    def _expand(
+        self, block: BlockDefinition, arguments: Mapping[str, Evaluated], binding: Binding
+    ) -> tuple[Block, int] | None:
+        builder = BlockBuilder(self.diagnostics)
+        for name in binding.symbols:
+            builder.facts = builder.facts.with_symbol(name)
+        body = Body(self, builder)
+        env = self._environment(block, arguments, binding, builder)
+        if not self._expanding:
+            self.root_body, self.root_environment = body, env
+        self._expanding.append(block)
+        try:
+            returned = self._returned(body, block, env)
+        except Problem as problem:
+            self.diagnostics.add(problem.diagnostic)
+            return None
+        finally:
+            self._expanding.pop()
+        if returned is None or body.failed:
+            return None
+        return self._finished(block, arguments, binding, builder, returned), builder.flat_nodes
+
+    def _environment(
+        self,
+        block: BlockDefinition,
+        arguments: Mapping[str, Evaluated],
+        binding: Binding,
+        builder: BlockBuilder,
+    ) -> Environment:
+        variables: dict[str, Evaluated] = {
+            name: inside(name, value) for name, value in arguments.items()
+        }
+        variables.update(binding.sizes)
+        env = Environment(block.file, None, variables, frozenset(binding.sizes))
+        for port, shape in zip(block.definition.ports, binding.inputs, strict=True):
+            env.variables[shape.name] = builder.add_value(shape.type, port.span, shape.name)
+        if len(binding.inputs) == 1:
+            env.variables["it"] = env.variables[binding.inputs[0].name]
+        return env
+
+    def _returned(
+        self, body: Body, block: BlockDefinition, env: Environment
+    ) -> list[ReturnedValue] | None:
+        definition = block.definition
+        statements = definition.body
+        plain = [s for s in statements if not isinstance(s, ast.Expect)]
+        body.expectations = [s for s in statements if isinstance(s, ast.Expect)]
+        last = plain[-1] if plain else None
+        if isinstance(last, ast.ExpressionStatement):
+            value = ast.Returned(last.span, None, last.value, False)
+            plain[-1] = ast.Return(last.span, (value,))
+        returned = body.run(plain, env)
+        if isinstance(returned, Unknown) or body.failed:
+            return None
+        if returned is None:
+            raise Problem(problems.missing_return(definition.name.span, block.name))
+        return body.check_results(definition, returned, env)
+
+    def _finished(
+        self,
+        block: BlockDefinition,
+        arguments: Mapping[str, Evaluated],
+        binding: Binding,
+        builder: BlockBuilder,
+        returned: list[ReturnedValue],
+    ) -> Block:
+        inputs = tuple(
+            Port(name=shape.name, value=index) for index, shape in enumerate(binding.inputs)
+        )
+        return Block(
+            name=block.name,
+            doc=block.definition.doc,
+            arguments=tuple(static_argument(name, value) for name, value in arguments.items()),
+            symbols=tuple(binding.symbols),
+            inputs=inputs,
+            outputs=self._outputs(block, returned),
+            values=tuple(builder.values),
+            weights=tuple(builder.weights),
+            borrowed=tuple(builder.borrowed),
+            members=tuple(builder.members.values()),
+            nodes=tuple(builder.nodes),
+            requirements=tuple(builder.requirements),
+            span=block.definition.span,
+        )
+
+    def _outputs(
+        self, block: BlockDefinition, returned: list[ReturnedValue]
+    ) -> tuple[Port, ...]:
+        taken: set[str] = {port.name.text for port in block.definition.ports}
+        outputs: list[Port] = []
+        for index, item in enumerate(returned):
+            name = item.name or ("output" if len(returned) == 1 else f"output{index}")
+            while item.name is None and name in taken:
+                name += "_"
+            if name in taken:
+                raise Problem(problems.duplicate_output(item.span, name))
+            taken.add(name)
+            outputs.append(Port(name=name, value=item.value.index, training=item.training))
+        return tuple(outputs)
+
+    # --------------------------------------------------------------------------------- model
+
+    def model(
+        self,
+        block: BlockDefinition,
+        template: Template,
+        name: str,
+        doc: str,
+        fixed: Mapping[str, int],
+    ) -> Model | None:
+        """Expand a model from its outermost block."""
+        scratch = self._scratch()
+        arguments = bind_parameters(scratch, block, template)
+        if arguments is None:
+            return None
+        binding = model_inputs(scratch, block, arguments, fixed)
+        key = self.specialised(block, arguments, binding, template.span)
+        if key is None:
+            return None
+        self._check_domain(self.blocks[key])
+        return Model(
+            edition=block.file.edition,
+            name=name,
+            doc=doc or block.definition.doc,
+            entry=key,
+            blocks=dict(self.blocks),
+        )
+
+    def _check_domain(self, block: Block) -> None:
+        """What the model's operators demand must follow from what the model requires."""
+        body = self.root_body
+        assert body is not None
+        written = {statement.span for statement in body.requires}
+        facts = Facts()
+        for name in block.symbols:
+            facts = facts.with_symbol(name)
+        derived = []
+        for requirement in block.requirements:
+            if requirement.span in written:
+                facts = facts.assume(requirement.condition)
+            else:
+                derived.append(requirement)
+        unproved = [r for r in derived if not facts.prove(r.condition).proved]
+        if not unproved:
+            return
+        bounds = smallest_admissible([r.condition for r in unproved], facts)
+        first = unproved[0]
+        verdict = facts.prove(first.condition)
+        self.diagnostics.add(
+            problems.size_too_small(first, verdict.counterexample, bounds, block.span)
+        )
+
+
+
+def _shown(value: Evaluated) -> str:
+    if isinstance(value, Dim):
+        return str(value.without_origin())
+    inner = getattr(value, "value", None)
+    return describe(value) if inner is None else str(inner)

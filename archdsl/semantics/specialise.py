@@ -1,0 +1,347 @@
+"""Using a block: parameters and input sizes bound, the specialised block found, results mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from archdsl import problems
+from archdsl.ir.conditions import Compare
+from archdsl.ir.dims import Dim
+from archdsl.ir.model import Argument, Block, Requirement
+from archdsl.ir.types import DType, TensorType
+from archdsl.semantics.parameters import bind_parameters, static_argument
+from archdsl.semantics.problem import Problem
+from archdsl.semantics.statics import text_of
+from archdsl.semantics.values import (
+    UNKNOWN,
+    BlockDefinition,
+    Evaluated,
+    Template,
+    Tensor,
+    Tensors,
+)
+from archdsl.source import Span
+from archdsl.syntax import ast
+
+if TYPE_CHECKING:
+    from archdsl.semantics.body import Body
+
+
+@dataclass(frozen=True, slots=True)
+class InputShape:
+    """What a block sees of one input: an element type, its own dims, its own axis names."""
+
+    name: str
+    type: TensorType
+
+
+@dataclass(slots=True)
+class Binding:
+    """How a block's inputs and symbols correspond to the caller's."""
+
+    inputs: list[InputShape]
+    symbols: dict[str, Dim]
+    """Each symbol of the block in the caller's terms."""
+    sizes: dict[str, Dim]
+    """Every named dim of the signature: a symbol, or a constant that remembers its name."""
+    axes: dict[str, str | None]
+    """The block's axis names in the caller's terms."""
+
+
+def apply_block(
+    body: Body,
+    block: BlockDefinition,
+    template: Template,
+    tensors: Sequence[Tensor],
+    label: str | None,
+    path: str | None,
+) -> Evaluated:
+    """Apply a block to tensors of the caller, as a new instance or as the one at `path`."""
+    builder, span = body.builder, template.span
+    ports = block.definition.ports
+    if len(tensors) != len(ports):
+        names = tuple(port.name.text for port in ports)
+        raise Problem(problems.wrong_input_count(span, block.name, names, len(tensors)))
+    arguments = bind_parameters(body, block, template)
+    if arguments is None:
+        return UNKNOWN
+    types = [builder.type(tensor) for tensor in tensors]
+    binding = bind_inputs(body, block, types, arguments, span)
+    key = body.program.specialised(block, arguments, binding, span)
+    is_new = path is None or path not in builder.members
+    path = path or builder.claim(label, span)
+    if key is None:
+        return UNKNOWN
+    callee = body.program.blocks[key]
+    if is_new:
+        builder.add_member(path, span, block=key, arguments=_written(arguments))
+    elif builder.members[path].block != key:
+        body.program.check_same_weights(builder.members[path].block or "", key, path, span)
+    builder.block_names[key] = callee.name
+    _take_requirements(body, callee, binding, span)
+    origins = dict(binding.symbols)
+    for name, value in arguments.items():
+        if isinstance(value, Dim):
+            origins[name] = value.origin
+    for name, size in binding.sizes.items():
+        if name not in origins:
+            origins[name] = size
+    results = [
+        _in_callers_terms(callee.type(port.value), binding, origins) for port in callee.outputs
+    ]
+    dims = tuple((name, binding.symbols[name].without_origin()) for name in callee.symbols)
+    outputs = builder.add_call(key, path, tensors, results, dims, span)
+    body.program.count_call(builder, key, span)
+    return outputs[0] if len(outputs) == 1 else Tensors(outputs)
+
+
+def _written(arguments: Mapping[str, Evaluated]) -> tuple[Argument, ...]:
+    return tuple(static_argument(name, value) for name, value in arguments.items())
+
+
+def _in_callers_terms(
+    type: TensorType, binding: Binding, origins: Mapping[str, Dim]
+) -> TensorType:
+    dims = tuple(dim.substitute(binding.symbols, origins) for dim in type.dims)
+    axes = tuple(binding.axes.get(axis, axis) if axis else None for axis in type.axes)
+    return TensorType(type.dtype, dims, axes)
+
+
+def _take_requirements(body: Body, callee: Block, binding: Binding, span: Span) -> None:
+    """Prove what the block demands, or take a lower bound over as a demand of the caller's own."""
+    for requirement in callee.requirements:
+        condition = requirement.condition.substitute(binding.symbols)
+        verdict = body.builder.facts.prove(condition)
+        if verdict.proved:
+            continue
+        if not _can_defer(requirement, condition.truth):
+            raise Problem(
+                problems.requirement_not_met(
+                    span, callee.name, requirement, condition, verdict.counterexample
+                )
+            )
+        body.builder.require(condition, requirement.reason, requirement.span)
+
+
+def _can_defer(requirement: Requirement, truth: bool | None) -> bool:
+    condition = requirement.condition
+    is_bound = isinstance(condition, Compare) and condition.relation in (">=", ">")
+    return is_bound and truth is not False
+
+
+# -------------------------------------------------------------------------------------- inputs
+
+
+def bind_inputs(
+    body: Body,
+    block: BlockDefinition,
+    types: Sequence[TensorType],
+    arguments: Mapping[str, Evaluated],
+    span: Span,
+) -> Binding:
+    """Match the caller's types with the signature's; constants are kept, the rest are symbols."""
+    binding = Binding([], {}, {}, {})
+    taken = {name for port in block.definition.ports for name in _named_dims(port)}
+    for port, type in zip(block.definition.ports, types, strict=True):
+        if port.type is None:
+            shape = _untyped(port.name.text, type, binding, taken | set(arguments))
+        else:
+            shape = _typed(body, block, port, type, binding, arguments, span)
+        binding.inputs.append(shape)
+        for mine, theirs in zip(shape.type.axes, type.axes, strict=True):
+            if mine is not None:
+                binding.axes.setdefault(mine, theirs)
+    return binding
+
+
+def _named_dims(port: ast.Parameter) -> list[str]:
+    dims = (port.type.dims if port.type else None) or ()
+    return [dim.text for dim in dims if isinstance(dim, ast.Name)]
+
+
+def _untyped(name: str, type: TensorType, binding: Binding, taken: set[str]) -> InputShape:
+    dims: list[Dim] = []
+    for position, (dim, axis) in enumerate(zip(type.dims, type.axes, strict=True)):
+        if dim.value is not None:
+            dims.append(dim.without_origin())
+            continue
+        same = [symbol for symbol, theirs in binding.symbols.items() if theirs == dim]
+        if same:
+            dims.append(Dim.symbol(same[0]))
+            continue
+        wanted = axis if axis and axis not in taken else f"{name}_{position}"
+        while wanted in binding.symbols:
+            wanted += "_"
+        binding.symbols[wanted] = dim
+        binding.sizes[wanted] = Dim.symbol(wanted)
+        dims.append(Dim.symbol(wanted))
+    return InputShape(name, TensorType(type.dtype, tuple(dims), type.axes))
+
+
+def _typed(
+    body: Body,
+    block: BlockDefinition,
+    port: ast.Parameter,
+    type: TensorType,
+    binding: Binding,
+    arguments: Mapping[str, Evaluated],
+    span: Span,
+) -> InputShape:
+    assert port.type is not None
+    written = port.type.dims or ()
+    name = port.name.text
+    if port.type.name is not None and port.type.name != type.dtype.value:
+        raise Problem(problems.wrong_input_dtype(span, block.name, name, port.type.name, type))
+    middle = next((i for i, dim in enumerate(written) if isinstance(dim, ast.Ellipsis)), None)
+    if type.rank != len(written) and (middle is None or type.rank < len(written) - 1):
+        expected = body.program.text_of(port.type.span)
+        raise Problem(problems.wrong_input_rank(span, block.name, name, expected, type))
+    patterns = _spread(written, middle, type.rank)
+    dims: list[Dim] = []
+    axes: list[str | None] = []
+    for position, (pattern, theirs) in enumerate(zip(patterns, type.dims, strict=True)):
+        dims.append(
+            _match(body, block, name, position, pattern, theirs, type, binding, arguments, span)
+        )
+        axes.append(pattern.text if isinstance(pattern, ast.Name) else None)
+    return InputShape(name, TensorType(type.dtype, tuple(dims), tuple(axes)))
+
+
+def _spread(
+    written: Sequence[ast.Expression | ast.Ellipsis], middle: int | None, rank: int
+) -> list[ast.Expression | None]:
+    """One pattern for every axis; axes under `...` have none."""
+    if middle is None:
+        return [dim for dim in written if not isinstance(dim, ast.Ellipsis)]
+    before = [dim for dim in written[:middle] if not isinstance(dim, ast.Ellipsis)]
+    after = [dim for dim in written[middle + 1 :] if not isinstance(dim, ast.Ellipsis)]
+    return [*before, *([None] * (rank - len(before) - len(after))), *after]
+
+
+def _match(
+    body: Body,
+    block: BlockDefinition,
+    port: str,
+    position: int,
+    pattern: ast.Expression | None,
+    theirs: Dim,
+    type: TensorType,
+    binding: Binding,
+    arguments: Mapping[str, Evaluated],
+    span: Span,
+) -> Dim:
+    if pattern is None:
+        return _fresh(f"{port}_{position}", theirs, binding)
+    if isinstance(pattern, ast.Name):
+        known = arguments.get(pattern.text) or binding.sizes.get(pattern.text)
+        if known is None:
+            return _fresh(pattern.text, theirs, binding)
+        if not isinstance(known, Dim):
+            raise Problem(problems.wrong_kind(pattern.span, "a size", text_of(known) or "this"))
+        mine = known
+    else:
+        mine = body.program.signature_size(block, pattern, {**arguments, **binding.sizes})
+    wanted = mine.substitute(binding.symbols)
+    verdict = body.builder.facts.prove(Compare(theirs.without_origin(), "==", wanted))
+    if not verdict.proved:
+        written = body.program.text_of(pattern.span)
+        raise Problem(
+            problems.input_size_mismatch(
+                span, block.name, port, position, written, wanted, theirs, type,
+                verdict.counterexample,
+            )  # fmt: skip
+        )
+    return mine
+
+
+def _fresh(name: str, theirs: Dim, binding: Binding) -> Dim:
+    """The block's own dim of that name: a constant that remembers it, or a symbol."""
+    if theirs.value is not None:
+        size = theirs.without_origin().with_origin(Dim.symbol(name))
+        binding.sizes[name] = size
+        binding.axes.setdefault(name, None)
+        # The caller's expression for a constant serves only to write readable source.
+        return size
+    binding.symbols[name] = theirs
+    binding.sizes[name] = Dim.symbol(name)
+    return Dim.symbol(name)
+
+
+def model_inputs(
+    body: Body,
+    block: BlockDefinition,
+    arguments: Mapping[str, Evaluated],
+    fixed: Mapping[str, int],
+) -> Binding:
+    """The inputs of a model: its named dims are symbols, or constants where `fixed` says so."""
+    binding = Binding([], {}, {}, {})
+    for port in block.definition.ports:
+        if port.type is None or port.type.dims is None:
+            raise Problem(problems.untyped_model_input(port.span, block.name, port.name.text))
+        dims: list[Dim] = []
+        axes: list[str | None] = []
+        for pattern in port.type.dims:
+            if isinstance(pattern, ast.Ellipsis):
+                raise Problem(problems.untyped_model_input(port.span, block.name, port.name.text))
+            dims.append(_model_dim(body, block, pattern, binding, arguments, fixed))
+            axes.append(pattern.text if isinstance(pattern, ast.Name) else None)
+        dtype = dtype_named(port.type)
+        binding.inputs.append(
+            InputShape(port.name.text, TensorType(dtype, tuple(dims), tuple(axes)))
+        )
+    unused = sorted(set(fixed) - set(binding.sizes))
+    if unused:
+        known = tuple(binding.sizes)
+        raise Problem(problems.unknown_dim(block.definition.name.span, unused[0], known))
+    return binding
+
+
+def _model_dim(
+    body: Body,
+    block: BlockDefinition,
+    pattern: ast.Expression,
+    binding: Binding,
+    arguments: Mapping[str, Evaluated],
+    fixed: Mapping[str, int],
+) -> Dim:
+    if not isinstance(pattern, ast.Name) or pattern.text in arguments:
+        return body.program.signature_size(block, pattern, {**arguments, **binding.sizes})
+    name = pattern.text
+    if name not in binding.sizes:
+        if name in fixed:
+            binding.sizes[name] = Dim.of(fixed[name])
+        else:
+            binding.sizes[name] = Dim.symbol(name)
+            binding.symbols[name] = Dim.symbol(name)
+    return binding.sizes[name]
+
+
+def dtype_named(type: ast.Type) -> DType:
+    """The element type a tensor type names; float32 when it names none."""
+    if type.name is None:
+        return DType.FLOAT32
+    try:
+        return DType(type.name)
+    except ValueError:
+        raise Problem(problems.unknown_type(type.span, type.name)) from None
+
+
+def static_key(value: Evaluated) -> object:
+    """A hashable stand-in for a static argument, equal when the arguments are."""
+    match value:
+        case Template():
+            target = value.target
+            name = id(target.definition) if isinstance(target, BlockDefinition) else target
+            positional = tuple(static_key(given.value) for given in value.positional)
+            keywords = tuple((k, static_key(g.value)) for k, g in sorted(value.keywords.items()))
+            return ("layer", name, value.as_layer, positional, keywords)
+        case Dim():
+            return ("int", value.without_origin())
+        case _ if hasattr(value, "values"):
+            return ("list", tuple(static_key(item) for item in value.values))  # pyright: ignore
+        case _ if hasattr(value, "value"):
+            return (type(value).__name__, value.value)  # pyright: ignore
+        case _:
+            return value

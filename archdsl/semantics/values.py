@@ -1,0 +1,187 @@
+"""What an expression of the language can be while a block is expanded.
+
+Static integers are `Dim`s; floats, booleans and lists remember in `text` the Python expression
+over the block's parameters that they came from, as a dim remembers its origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from archdsl.ir.dims import Dim
+from archdsl.ir.op import Init, Op
+from archdsl.source import Span
+from archdsl.syntax import ast
+
+if TYPE_CHECKING:
+    from archdsl.semantics.scope import FileScope
+
+
+@dataclass(frozen=True, slots=True)
+class Real:
+    value: float
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    value: bool
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """`none`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list of static values."""
+
+    values: tuple[Evaluated, ...]
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A value of the block under construction, by its number."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tensors:
+    """Several outputs of one application."""
+
+    items: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The outcome of something that already failed; absorbs all consequences."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockDefinition:
+    """A block or model as it stands in a file, with the names it sees."""
+
+    definition: ast.Definition
+    file: FileScope
+
+    @property
+    def name(self) -> str:
+        return self.definition.name.text
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One static argument with the place it was written at."""
+
+    value: Evaluated
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A layer, function or block with arguments given, to be applied; each application is new.
+
+    `constructed` tells `Linear(10)` from the bare name `ReLU`: binding a constructed layer to a
+    name makes one instance.
+    """
+
+    target: type[Op] | BlockDefinition
+    span: Span
+    positional: tuple[Given, ...] = ()
+    keywords: Mapping[str, Given] = field(default_factory=dict[str, Given])
+    constructed: bool = False
+
+    @property
+    def name(self) -> str:
+        if isinstance(self.target, BlockDefinition):
+            return self.target.name
+        return self.target.layer or self.target.function or self.target.__name__
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether it counts as a layer when numbering (functions do not)."""
+        return isinstance(self.target, BlockDefinition) or self.as_layer
+
+    as_layer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A layer or block bound to a name: applied twice, it shares its weights."""
+
+    template: Template
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Initialiser:
+    init: Init
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFunction:
+    """A function over static values, by name."""
+
+    name: str
+
+
+Evaluated = (
+    Dim
+    | Real
+    | Truth
+    | Text
+    | Nothing
+    | Items
+    | Tensor
+    | Tensors
+    | Unknown
+    | Template
+    | Instance
+    | Initialiser
+    | StaticFunction
+)
+
+UNKNOWN = Unknown()
+NOTHING = Nothing()
+
+
+def describe(value: Evaluated) -> str:
+    """The kind of a value, in words for messages."""
+    match value:
+        case Dim():
+            return "an integer"
+        case Real():
+            return "a number"
+        case Truth():
+            return "a truth value"
+        case Text():
+            return "a string"
+        case Nothing():
+            return "`none`"
+        case Items():
+            return "a list"
+        case Tensor():
+            return "a tensor"
+        case Tensors():
+            return f"{len(value.items)} tensors"
+        case Template():
+            return "a layer" if value.is_numbered else "a function"
+        case Instance():
+            return "a layer"
+        case Initialiser():
+            return "an initialiser"
+        case StaticFunction():
+            return "a function"
+        case Unknown():
+            return "unknown"
