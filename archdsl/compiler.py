@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -65,6 +67,10 @@ class Compilation:
     @cached_property
     def file(self) -> FileScope | None:
         """The declarations of the file and of what it imports."""
+        with _no_collection():
+            return self._read()
+
+    def _read(self) -> FileScope | None:
         source = self._given
         if isinstance(source, Path):
             read = read_source(source, source.name, self.diagnostics, self.limits, None)
@@ -93,12 +99,27 @@ class Compilation:
         if chosen is None or self.diagnostics.has_errors:
             return None
         try:
-            return self._expand(self.file, chosen)
+            with _no_collection():
+                return self._expand(self.file, chosen)
         except Problem as problem:
             self.diagnostics.add(problem.diagnostic)
         except LimitExceeded:
             pass
         return None
+
+    def variant(self, model: str) -> Compilation:
+        """The compilation of another model of the same file; it adds to the same diagnostics."""
+        other = Compilation(
+            self._given,
+            model=model,
+            settings=self._settings,
+            dims=self._dims,
+            limits=self.limits,
+        )
+        other.diagnostics, other.files = self.diagnostics, self.files
+        other.program = Program(self.files, self.diagnostics, self.limits)
+        other.__dict__["file"] = self.file
+        return other
 
     def check(self) -> Diagnostics:
         """All diagnostics, those of `expect` included."""
@@ -166,6 +187,18 @@ class Compilation:
         if family is not None and not self._settings:
             found += [(s, env) for s in family.body if isinstance(s, ast.Expect)]
         return found
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Put off the cyclic garbage collector: a compilation keeps nearly all that it makes."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _evaluated(value: Setting) -> Evaluated:

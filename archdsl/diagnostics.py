@@ -94,5 +94,9 @@ class ArchError(Exception):
         self.sources: Sources = sources or {}
 
 
+class GivenError(Exception):
+    """Something given beside the text (weights, inputs) can't be used; `str()` says why."""
+
+
 class InternalError(Exception):
     """The compiler itself is wrong; never the fault of the text."""

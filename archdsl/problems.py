@@ -667,6 +667,17 @@ def duplicate_output(span: Span, name: str) -> Diagnostic:
 # ------------------------------------------------------------------- models and expectations
 
 
+def unknown_spec(name: str, known: Sequence[str]) -> Diagnostic:
+    near = [f"`{other}`" for other in _near(name, known)]
+    help = (f"did you mean {_listed(near)}?",) if near else ()
+    return Diagnostic(
+        "unknown-spec",
+        f"there is no file and no shipped model `{name}`",
+        None,
+        help=(*help, "`archdsl list` shows the shipped models"),
+    )
+
+
 def unknown_model(span: Span | None, name: str, known: Sequence[str]) -> Diagnostic:
     near = [f"`{other}`" for other in _near(name, known)]
     listed = [f"`{other}`" for other in known]

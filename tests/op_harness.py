@@ -41,6 +41,7 @@ from torch import nn
 
 import archdsl.ops
 from archdsl.backends.arrays import numpy_dtype
+from archdsl.backends.onnx_export import IR_VERSIONS
 from archdsl.backends.onnx_graph import ELEMENT_TYPES, GraphBuilder
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import (
@@ -60,8 +61,6 @@ are not just the symbols."""
 
 Values = str | Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 """`normal`, `positive`, `uniform(low, high)`, `integers(low, high)`, or a function."""
-
-IR_VERSIONS = {17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 12, 25: 13, 26: 13}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,9 +22,11 @@ LAYERS = [
     {"render"},
     {"ir"},
     {"ops", "syntax"},
-    {"passes", "semantics"},
-    {"backends", "stats", "reference", "starter"},
-    {"api", "compiler"},
+    {"passes", "semantics", "stats"},
+    {"backends", "expectations", "reference", "starter", "summary"},
+    {"compiler"},
+    {"api"},
+    {"execution"},
     {"cli"},
     {"__main__"},
 ]
@@ -38,8 +40,8 @@ ONLY_IN = {
     "torch": ("backends/torch_live.py", "backends/verify.py", "backends/running.py"),
     "onnx": ("backends/onnx",),
     "onnxruntime": ("backends/verify.py", "backends/running.py"),
-    "rich": ("render/", "stats/", "cli"),
-    "click": ("cli",),
+    "rich": ("render/", "summary.py", "cli/"),
+    "click": ("cli/",),
 }
 """Third-party packages and the places that may import them."""
 
@@ -48,7 +50,7 @@ LAZY = {"z3", "rich", "torch", "onnxruntime"}
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, bool]]:
-    """Every imported module and whether it is imported as soon as the file is loaded."""
+    """Every module imported at run time, and whether as soon as the file is loaded."""
     waiting = [(tree, True)]
     while waiting:
         node, at_load = waiting.pop()
@@ -62,7 +64,8 @@ def imports(tree: ast.AST) -> Iterator[tuple[str, bool]]:
                 yield from ((f"archdsl.{alias.name}", at_load) for alias in node.names)
         inside = at_load and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         typing_only = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        waiting += [(child, inside and not typing_only) for child in ast.iter_child_nodes(node)]
+        if not typing_only:
+            waiting += [(child, inside) for child in ast.iter_child_nodes(node)]
 
 
 def part(path: Path) -> str:

@@ -20,7 +20,7 @@ from archdsl.cli import main
 
 PACKAGE = Path(archdsl.__file__).parent
 PAGES = PACKAGE.parent / "docs" / "errors"
-FENCE = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(\w+)(?: (\S+))?(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"[a-z]+(-[a-z]+)*")
 
 
@@ -48,18 +48,20 @@ CODES = sorted(codes_in_the_compiler())
 class Example:
     """Files, the command to run on them, and what it must say."""
 
-    files: dict[str, str]
-    command: list[str]
+    files: dict[str, bytes]
+    command: str
     says: str
 
     def run(self, folder: Path, *more: str) -> Result:
-        for name, text in self.files.items():
+        for name, content in self.files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text)
+            (folder / name).write_bytes(content)
         before = Path.cwd()
         os.chdir(folder)
         try:
-            return CliRunner().invoke(main, [*self.command, *more])
+            command, _, given = self.command.partition(" < ")
+            text = Path(given).read_text() if given else None
+            return CliRunner().invoke(main, [*shlex.split(command), *more], input=text)
         finally:
             os.chdir(before)
 
@@ -74,13 +76,13 @@ def examples(page: str) -> tuple[Example, Example]:
 
 
 def _fences(text: str) -> Example:
-    files, command, says = dict[str, str](), list[str](), ""
-    for kind, name, body in FENCE.findall(text):
+    files, command, says = dict[str, bytes](), "", ""
+    for kind, name, encoding, body in FENCE.findall(text):
         if kind == "arch":
-            files[name or "example.arch"] = body
+            files[name or "example.arch"] = body.encode(encoding or "utf-8")
         elif kind == "console":
             prompt, _, says = body.partition("\n")
-            command = shlex.split(prompt.removeprefix("$ archdsl "))
+            command = prompt.removeprefix("$ archdsl ")
     return Example(files, command, says)
 
 
@@ -117,7 +119,7 @@ def test_the_page_shows_what_the_command_says(code: str, tmp_path: Path) -> None
     wrong, _ = examples(text)
     said = wrong.run(tmp_path).output
     if os.environ.get("ARCHDSL_BLESS") == "1":
-        prompt = f"```console\n$ archdsl {shlex.join(wrong.command)}\n"
+        prompt = f"```console\n$ archdsl {wrong.command}\n"
         blessed = text.replace(f"{prompt}{wrong.says}```", f"{prompt}{said}```")
         (PAGES / f"{code}.md").write_text(blessed, "utf-8")
     else:

@@ -15,6 +15,7 @@ import pytest
 from hand_models import Build, conv_norm_block, model, op, small_classifier
 from op_harness import session
 
+from archdsl.backends import onnx_file
 from archdsl.backends.onnx_export import IR_VERSIONS, export, refusals, save
 from archdsl.backends.onnx_lowering import NotExportableError
 from archdsl.backends.weights import WeightsMismatchError, initial
@@ -314,6 +315,7 @@ SCRIPT = """
 import sys; sys.path.insert(0, {tests!r})
 import hashlib
 from hand_models import small_classifier
+from archdsl.backends import onnx_file
 from archdsl.backends.onnx_export import export
 print(hashlib.sha256(export(small_classifier(), None).SerializeToString()).hexdigest())
 """
@@ -359,6 +361,15 @@ def test_weights_beside_the_model_are_aligned_and_load(tmp_path: Path) -> None:
     runner = onnxruntime.InferenceSession(str(path))
     assert np.array_equal(runner.run(None, {"x": given})[0], run(export(whole, None), given)[0])
     assert data.stat().st_size < 400_000
+
+
+def test_what_one_file_cannot_hold_goes_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_file, "LARGEST_FILE", 100_000)
+    save(tmp_path / "m.onnx", big(300), None)
+    assert len(list(tmp_path.glob("m.onnx.*.data"))) == 1
+    onnxruntime.InferenceSession(str(tmp_path / "m.onnx"))
 
 
 def test_exporting_again_leaves_one_whole_pair(tmp_path: Path) -> None:

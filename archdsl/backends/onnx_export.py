@@ -16,7 +16,8 @@ from onnx import ModelProto
 from archdsl.backends.fold_affine import Arrays, fold_affine
 from archdsl.backends.onnx_file import Initializer, attach, write
 from archdsl.backends.onnx_lowering import NotExportableError, Refusal, lower
-from archdsl.backends.weights import WeightsMismatchError, compare, initial_weight
+from archdsl.backends.weights import WeightsMismatchError, compare, initial_weight, known_shape
+from archdsl.ir.lowering import Operand
 from archdsl.ir.model import Block, Model
 from archdsl.ir.proof import Compare
 from archdsl.passes.flatten import flatten
@@ -103,8 +104,13 @@ def prepare(request: Request) -> tuple[ModelProto, list[Initializer]]:
     graph, used = lower(block, request.model.name, request.opset)
     proto = _model(request.model, request.opset)
     proto.graph.MergeFrom(graph)
-    initializers = [Initializer(path, operand.type, arrays[path]) for path, operand in used.items()]
+    initializers = [_initializer(operand, arrays[path]) for path, operand in used.items()]
     return proto, initializers
+
+
+def _initializer(operand: Operand, array: Callable[[], Array]) -> Initializer:
+    type = operand.type
+    return Initializer(operand.name, type.dtype, known_shape(operand.name, type.dims), array)
 
 
 def _demand_opset(opset: int) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,7 +25,7 @@ from onnx import GraphProto, ModelProto, TensorProto
 from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.onnx_graph import ELEMENT_TYPES
 from archdsl.files import atomic
-from archdsl.ir.types import TensorType
+from archdsl.ir.types import DType
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], None]
@@ -38,6 +39,9 @@ LEAST_EXTERNAL = 1024
 ALIGNMENT = 4096
 """Runtimes map weights into memory, which begins at whole pages."""
 
+WORTH_A_THREAD = 64 * 1024
+"""Bytes from which on a weight is computed beside the writing."""
+
 _GRAPH_FIELD = ModelProto.DESCRIPTOR.fields_by_name["graph"].number
 _INITIALIZER_FIELD = GraphProto.DESCRIPTOR.fields_by_name["initializer"].number
 _RAW_DATA_FIELD = TensorProto.DESCRIPTOR.fields_by_name["raw_data"].number
@@ -45,20 +49,17 @@ _RAW_DATA_FIELD = TensorProto.DESCRIPTOR.fields_by_name["raw_data"].number
 
 @dataclass(frozen=True, slots=True)
 class Initializer:
-    """A weight that is yet to be computed or read: its path, its type, and how."""
+    """A weight that is yet to be computed or read: its path, what it is, and how to get it."""
 
     name: str
-    type: TensorType
+    dtype: DType
+    shape: tuple[int, ...]
     array: Callable[[], Array]
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(int(str(dim)) for dim in self.type.dims)
-
     def size(self) -> int:
         """How many bytes it has."""
-        itemsize = numpy_dtype(self.type.dtype).itemsize
-        return itemsize * prod(self.shape)
+        return numpy_dtype(self.dtype).itemsize * prod(self.shape)
 
     def bytes(self) -> memoryview:
         """Its elements, as they stand in a file."""
@@ -67,9 +68,7 @@ class Initializer:
 
     def header(self) -> TensorProto:
         """The tensor without its elements."""
-        return TensorProto(
-            name=self.name, dims=self.shape, data_type=ELEMENT_TYPES[self.type.dtype]
-        )
+        return TensorProto(name=self.name, dims=self.shape, data_type=ELEMENT_TYPES[self.dtype])
 
 
 def attach(model: ModelProto, initializers: Sequence[Initializer]) -> None:
@@ -90,8 +89,8 @@ def write(
 ) -> None:
     """Write a model and its weights; beside it when wanted, or when one file cannot hold them."""
     target = Path(path).resolve()
-    meter = _Meter(sum(initializer.size() for initializer in initializers), progress)
-    beside = external and any(i.size() >= LEAST_EXTERNAL for i in initializers)
+    meter = _Meter(sum(initializer.size for initializer in initializers), progress)
+    beside = external and any(i.size >= LEAST_EXTERNAL for i in initializers)
     if beside or _whole_size(model, initializers) > LARGEST_FILE:
         data = _write_data(target, model, initializers, meter)
         _write_model(target, model, (), meter)
@@ -115,7 +114,7 @@ class _Meter:
 
 def _whole_size(model: ModelProto, initializers: Sequence[Initializer]) -> int:
     """An upper bound of the size of one file with everything in it."""
-    weights = sum(i.size() + i.header().ByteSize() + 32 for i in initializers)
+    weights = sum(i.size + i.header().ByteSize() + 32 for i in initializers)
     return model.ByteSize() + weights + 64
 
 
@@ -123,12 +122,12 @@ def _contents(initializers: Sequence[Initializer]) -> Generator[memoryview]:
     """What each weight has in the file; the next is computed while one is written."""
     with ThreadPoolExecutor(1) as worker:
         ahead: Future[memoryview] | None = None
-        for initializer in initializers:
-            current, ahead = ahead, worker.submit(initializer.bytes)
-            if current is not None:
-                yield current.result()
-        if ahead is not None:
-            yield ahead.result()
+        for current, following in zip_longest(initializers, initializers[1:]):
+            content = current.bytes() if ahead is None else ahead.result()
+            ahead = None
+            if following is not None and following.size >= WORTH_A_THREAD:
+                ahead = worker.submit(following.bytes)
+            yield content
 
 
 # ----------------------------------------------------------------------------------- the model
@@ -141,7 +140,7 @@ def _write_model(
     graph_head, graph_tail = _cut_after(model.graph, _INITIALIZER_FIELD)
     headers = [_tensor_header(initializer) for initializer in initializers]
     size = len(graph_head) + len(graph_tail)
-    size += sum(len(h) + i.size() for h, i in zip(headers, initializers, strict=True))
+    size += sum(len(h) + i.size for h, i in zip(headers, initializers, strict=True))
     model.ClearField("graph")
     head, tail = _cut_after(model, _GRAPH_FIELD)
     with atomic(target) as file:
@@ -166,8 +165,8 @@ def _cut_after(message: ModelProto | GraphProto, number: int) -> tuple[bytes, by
 def _tensor_header(initializer: Initializer) -> bytes:
     """Everything of an initializer that stands before its elements."""
     header = initializer.header().SerializeToString(deterministic=True)
-    header += _length_prefix(_RAW_DATA_FIELD, initializer.size())
-    return _length_prefix(_INITIALIZER_FIELD, len(header) + initializer.size()) + header
+    header += _length_prefix(_RAW_DATA_FIELD, initializer.size)
+    return _length_prefix(_INITIALIZER_FIELD, len(header) + initializer.size) + header
 
 
 def _length_prefix(field: int, size: int) -> bytes:

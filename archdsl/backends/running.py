@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from archdsl.backends.arrays import numpy_dtype
+from archdsl.diagnostics import GivenError
 from archdsl.ir.model import Model, Port
 
 Array = np.ndarray[Any, Any]
 
 
-class InputsMismatchError(Exception):
+class InputsMismatchError(GivenError):
     """The given arrays are not what the model takes; the reason follows."""
 
 

@@ -1,4 +1,4 @@
-"""Python formulas over a block's parameters and sizes: read, computed, and written with new names."""
+"""Python formulas over parameters and sizes: read, computed, and written with new names."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
 }
 
 
-class NoFormula(Exception):
+class NoFormulaError(Exception):
     """A text that is not a formula which can be written and computed here."""
 
 
@@ -70,11 +70,11 @@ class Formula:
         return tuple(dict.fromkeys(name for name in found if name not in _FUNCTIONS))
 
     def evaluate(self, values: Mapping[str, Any]) -> Any:
-        """The value at these values of its variables; NoFormula where it has none."""
+        """The value at these values of its variables; NoFormulaError where it has none."""
         try:
             return _evaluate(self.tree, values)
         except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as problem:
-            raise NoFormula(self.text) from problem
+            raise NoFormulaError(self.text) from problem
 
     def code(self, variables: Callable[[str], Code]) -> Code:
         """The formula with its variables written as told."""
@@ -84,11 +84,11 @@ class Formula:
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> ast.expr:
     if len(text) > LONGEST or "`" in text:
-        raise NoFormula(text)
+        raise NoFormulaError(text)
     try:
         return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
-        raise NoFormula(text) from problem
+        raise NoFormulaError(text) from problem
 
 
 def _evaluate(tree: ast.expr, values: Mapping[str, Any]) -> Any:
@@ -100,7 +100,7 @@ def _evaluate(tree: ast.expr, values: Mapping[str, Any]) -> Any:
         case ast.BinOp(left=left, op=op, right=right):
             first, second = _evaluate(left, values), _evaluate(right, values)
             if isinstance(op, ast.Pow) and abs(second) > 64:
-                raise NoFormula("a power beyond 64")
+                raise NoFormulaError("a power beyond 64")
             return _BINARY[type(op)][1](first, second)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return -_evaluate(operand, values)
@@ -124,7 +124,7 @@ def _evaluate(tree: ast.expr, values: Mapping[str, Any]) -> Any:
         case ast.Tuple(elts=items) | ast.List(elts=items):
             return tuple(_evaluate(item, values) for item in items)
         case _:
-            raise NoFormula(type(tree).__name__)
+            raise NoFormulaError(type(tree).__name__)
 
 
 def _compare(
@@ -169,7 +169,7 @@ def _write(tree: ast.expr, variables: Callable[[str], Code]) -> Code:
         case ast.Tuple(elts=items) | ast.List(elts=items):
             return tuple_of([_write(item, variables) for item in items])
         case _:
-            raise NoFormula(type(tree).__name__)
+            raise NoFormulaError(type(tree).__name__)
 
 
 def _junction(disjunction: bool, operands: list[Code]) -> Code:
@@ -188,7 +188,7 @@ def literal(value: object) -> Code:
         return _float(value)
     if isinstance(value, int):
         return Code(str(value)) if value >= 0 else prefix("-", Code(str(-value)))
-    raise NoFormula(repr(value))
+    raise NoFormulaError(repr(value))
 
 
 def _float(value: float) -> Code:

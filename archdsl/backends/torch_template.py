@@ -57,6 +57,8 @@ class MakeLoop:
     """Constructions once for every number from `start` up to `stop`."""
 
     variable: str
+    """Its name in formulas, which no parameter has."""
+    hint: str
     start: Any
     stop: Any
     items: Sequence[Construction]
@@ -117,6 +119,7 @@ class ApplyLoop:
     """Applications once for every number from `start` up to `stop`."""
 
     variable: str
+    hint: str
     start: Any
     stop: Any
     items: Sequence[Application]

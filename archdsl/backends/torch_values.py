@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from archdsl.backends.torch_formula import Formula, NoFormula, literal
+from archdsl.backends.torch_formula import Formula, NoFormulaError, literal
 from archdsl.backends.torch_layout import Code, call, infix, list_of, prefix, tuple_of
 from archdsl.ir.atoms import (
     Atom,
@@ -88,7 +88,7 @@ def _atom(atom: Atom, variables: Variables) -> Code:
             sides = [polynomial_code(side, variables) for side in (atom.first, atom.second)]
             return call(atom.function, sides)
         case _:
-            raise NoFormula(atom.text)
+            raise NoFormulaError(atom.text)
 
 
 def _quotient(symbol: str, division: FloorDiv, variables: Variables) -> Code:

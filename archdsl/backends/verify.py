@@ -12,6 +12,7 @@ import numpy as np
 
 from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.running import output_names, run_onnx, run_torch
+from archdsl.diagnostics import GivenError
 from archdsl.ir.model import Model
 
 if TYPE_CHECKING:
@@ -47,13 +48,11 @@ class Comparison:
         return f"{self.output} {verdict} to {self.onnx_error:.1e} of its largest value ({sizes})"
 
 
-def verify(
-    path: str | PathLike[str], model: Model, module: nn.Module, fixed: Mapping[str, int]
-) -> list[Comparison]:
+def verify(path: str | PathLike[str], model: Model, module: nn.Module) -> list[Comparison]:
     """Compare a file with the module that has its weights, at two sets of sizes where possible."""
     single, double = deepcopy(module).eval(), deepcopy(module).eval().double()
     comparisons: list[Comparison] = []
-    for turn, sizes in enumerate(_trials(model, fixed)):
+    for turn, sizes in enumerate(_trials(model)):
         inputs = _random_inputs(model, sizes, np.random.default_rng(turn))
         wide = {name: _widened(array) for name, array in inputs.items()}
         exact = run_torch(double, model, wide)
@@ -80,20 +79,22 @@ def _widened(array: Array) -> Array:
     return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
-def _trials(model: Model, fixed: Mapping[str, int]) -> Iterator[dict[str, int]]:
+def _trials(model: Model) -> Iterator[dict[str, int]]:
     """The least sizes that the model allows, and the next, with batches of two and of one."""
-    free = [name for name in model.root.symbols if name not in fixed]
+    symbols = model.root.symbols
     batch = _batch(model)
     found = 0
     for size in _SIZES:
-        sizes = {**dict.fromkeys(free, size), **fixed}
-        if batch in free:
+        sizes = dict.fromkeys(symbols, size)
+        if batch in symbols:
             sizes[batch] = _BATCHES[found]
         if all(requirement.condition.evaluate(sizes) for requirement in model.root.requirements):
             yield sizes
             found += 1
-        if found == len(_BATCHES) or not free:
+        if found == len(_BATCHES) or not symbols:
             return
+    if not found:
+        raise GivenError("no size was found that the model admits; fix sizes with --dim")
 
 
 def _batch(model: Model) -> str:

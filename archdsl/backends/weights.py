@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import numpy as np
 
 from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.initial import draw
-from archdsl.diagnostics import InternalError
+from archdsl.diagnostics import GivenError, InternalError
+from archdsl.ir.dims import Dim
 from archdsl.ir.model import Model
 from archdsl.ir.op import Weight
 from archdsl.ir.types import DType
@@ -22,12 +23,11 @@ from archdsl.passes.state import state
 Array = np.ndarray[Any, Any]
 
 
-def weight_shape(weight: Weight) -> tuple[int, ...]:
+def known_shape(name: str, dims: Sequence[Dim]) -> tuple[int, ...]:
     """The shape of a weight; sizes of weights are always known."""
-    sizes = tuple(dim.value for dim in weight.dims)
-    known = tuple(size for size in sizes if size is not None)
-    if len(known) < len(sizes):
-        raise InternalError(f"the weight {weight.name} has a size that is not known: {weight.dims}")
+    known = tuple([dim.value for dim in dims if dim.value is not None])
+    if len(known) < len(dims):
+        raise InternalError(f"the weight {name} has a size that is not known: {list(dims)}")
     return known
 
 
@@ -38,7 +38,7 @@ def initial(model: Model, seed: int) -> dict[str, Array]:
 
 def initial_weight(weight: Weight, seed: int) -> Array:
     """One weight, drawn; its name is its path."""
-    array = draw(weight.init, weight_shape(weight), f"{seed}:{weight.name}")
+    array = draw(weight.init, known_shape(weight.name, weight.dims), f"{seed}:{weight.name}")
     return array.astype(numpy_dtype(weight.dtype), copy=False)
 
 
@@ -58,7 +58,7 @@ _SAFETENSORS_TYPES: Mapping[str, DType] = {
 }
 
 
-class WeightsFileError(Exception):
+class WeightsFileError(GivenError):
     """A file of weights that cannot be read; the reason follows."""
 
 
@@ -125,12 +125,28 @@ class WeightsReport:
         return replace(self, missing=missing)
 
 
-class WeightsMismatchError(Exception):
+class WeightsMismatchError(GivenError):
     """Weights that do not fit the model; the report says which and how."""
 
     def __init__(self, report: WeightsReport) -> None:
-        super().__init__("the weights do not fit the model")
+        super().__init__("the weights do not fit the model: " + "; ".join(_differences(report)))
         self.report = report
+
+
+_MOST_NAMED = 4
+
+
+def _differences(report: WeightsReport) -> Iterator[str]:
+    """What differs, each kind with its first few paths."""
+    for kind, paths in (("missing", report.missing), ("unknown", report.unexpected)):
+        if paths:
+            more = ", …" if len(paths) > _MOST_NAMED else ""
+            yield f"{len(paths)} {kind} ({', '.join(paths[:_MOST_NAMED])}{more})"
+    different = (*report.misshapen, *report.mistyped)
+    for each in different[:_MOST_NAMED]:
+        yield f"{each.path} is {each.found}, not {each.expected}"
+    if len(different) > _MOST_NAMED:
+        yield f"{len(different) - _MOST_NAMED} more differ"
 
 
 def check(model: Model, weights: Mapping[str, Array]) -> WeightsReport:
@@ -146,7 +162,7 @@ def compare(expected: Mapping[str, Weight], weights: Mapping[str, Array]) -> Wei
         array = weights.get(path)
         if array is None:
             continue
-        shape = weight_shape(weight)
+        shape = known_shape(weight.name, weight.dims)
         if tuple(array.shape) != shape:
             misshapen.append(Different(path, str(list(shape)), str(list(array.shape))))
         elif array.dtype != numpy_dtype(weight.dtype):

@@ -16,12 +16,14 @@ from archdsl.cli.failures import (
     progress,
     records,
     show,
+    verdict,
     write_json,
 )
 from archdsl.version import VERSION
 
 if TYPE_CHECKING:
     from archdsl.api import Network
+    from archdsl.backends.verify import Comparison
     from archdsl.limits import Limits
 
 Pairs = tuple[tuple[str, Any], ...]
@@ -48,7 +50,16 @@ def main() -> None:
 def _load(spec: str, model: str | None, settings: Pairs, dims: Pairs, limits: Pairs) -> Network:
     from archdsl import api
 
-    return api.load(spec, model, dims=dict(dims), limits=_limits(limits), **dict(settings))
+    bounds = _limits(limits)
+    named = _text_or_name(spec, bounds)
+    return api.load(named, model, dims=dict(dims), limits=bounds, **dict(settings))
+
+
+def _text_or_name(spec: str, limits: Limits) -> str:
+    """SPEC as it is, or for `-` the text from standard input."""
+    if spec != "-":
+        return spec
+    return click.get_text_stream("stdin", "utf-8").read(limits.file_bytes + 1) + "\n"
 
 
 def _limits(changed: Pairs) -> Limits:
@@ -114,11 +125,13 @@ def check(
     from archdsl import api, render
 
     bounds = _limits(limits)
-    failed = False
+    worst = 0
     found: list[dict[str, Any]] = []
     for spec in specs:
-        result = api.check(spec, model, dims=dict(dims), limits=bounds, **dict(settings))
-        failed = failed or not result.ok
+        result = api.check(
+            _text_or_name(spec, bounds), model, dims=dict(dims), limits=bounds, **dict(settings)
+        )
+        worst = max(worst, verdict(result.diagnostics))
         if as_json:
             found.append({"spec": spec, "ok": result.ok, "models": list(result.models)})
             found[-1]["diagnostics"] = records(result.diagnostics, result.sources)
@@ -131,9 +144,8 @@ def check(
             if result.ok:
                 click.echo(f"{render.visible(spec)}: {result.verdict}")
     if as_json:
-        write_json({"ok": not failed, "specs": found})
-    if failed:
-        ctx.exit(FINDINGS)
+        write_json({"ok": worst == 0, "specs": found})
+    ctx.exit(worst)
 
 
 @main.command()
@@ -150,8 +162,7 @@ def summary(
     depth: int | None,
 ) -> None:
     """Show the tree of blocks with shapes, parameters and multiply-adds."""
-    network = _load(spec, model, settings, (), limits)
-    table = network.summary(depth=depth, dims=dict(dims))
+    table = _load(spec, model, settings, dims, limits).summary(depth)
     if as_json:
         write_json(table.to_dict())
     elif on_terminal(sys.stdout):
@@ -228,8 +239,11 @@ def build(
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="For weights not given.")
 @click.option("--fold/--no-fold", default=True, help="Fold batch norms into convolutions.")
 @click.option("--training-outputs", is_flag=True, help="Keep outputs that only training has.")
+@click.option("--external", is_flag=True, help="Put the weights into a file beside it.")
 @click.option("--verify", is_flag=True, help="Run it beside PyTorch and compare.")
+@click.pass_context
 def export(
+    ctx: click.Context,
     spec: str,
     model: str | None,
     settings: Pairs,
@@ -242,6 +256,7 @@ def export(
     seed: int,
     fold: bool,
     training_outputs: bool,
+    external: bool,
     verify: bool,
 ) -> None:
     """Write an ONNX file."""
@@ -255,12 +270,25 @@ def export(
             seed=seed,
             fold=fold,
             training_outputs=training_outputs,
+            external=external,
             progress=advance,
         )
+    size = target.stat().st_size
+    if not as_json:
+        click.echo(f"wrote {target} ({size:,} bytes)", err=True)
+    comparisons: list[Comparison] = []
+    if verify:
+        from archdsl import execution
+
+        given = execution.weights_of(network, weights, seed)
+        comparisons = execution.verify(network, target, given)
     if as_json:
-        write_json({"path": str(target), "bytes": target.stat().st_size})
+        shown = [str(comparison) for comparison in comparisons]
+        write_json({"path": str(target), "bytes": size, "verified": shown if verify else None})
     else:
-        click.echo(f"wrote {target} ({target.stat().st_size:,} bytes)", err=True)
+        for comparison in comparisons:
+            click.echo(str(comparison), err=True)
+    ctx.exit(0 if all(comparison.agrees for comparison in comparisons) else FINDINGS)
 
 
 @main.command()
@@ -292,6 +320,21 @@ def run(
     as_json: bool,
 ) -> None:
     """Run the model once on arrays."""
+    from archdsl import execution
+
+    network = _load(spec, model, settings, dims, limits)
+    given = execution.read_inputs(network, inputs)
+    values = execution.weights_of(network, weights, seed)
+    runner = execution.run_with_onnx if onnx else execution.run_with_torch
+    outputs = runner(network, given, values)
+    if output is not None:
+        execution.save(output, outputs)
+    described = execution.described(outputs)
+    if as_json:
+        write_json(described)
+        return
+    for name, facts in described.items():
+        click.echo(f"{name}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
 
 
 # ------------------------------------------------------------------------------- look things up

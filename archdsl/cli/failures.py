@@ -21,6 +21,8 @@ FINDINGS, FAILED, INTERRUPTED = 1, 2, 130
 _EXTRAS = {"torch": "torch", "onnxruntime": "verify"}
 """What to install for a package that is missing."""
 
+_NOT_READ = {"file-not-found", "unknown-spec", "unreadable-file"}
+
 
 class Command(click.Command):
     """A command from which no traceback reaches the user."""
@@ -43,12 +45,12 @@ def _tell(error: Exception, as_json: bool) -> int:
     """Say what went wrong; the exit code."""
     from archdsl.diagnostics import ArchError
 
-    if isinstance(error, ArchError):
+    if isinstance(error, ArchError) and error.diagnostics:
         if as_json:
             write_json({"diagnostics": records(error.diagnostics, error.sources)})
         else:
             show(error.diagnostics, error.sources, sys.stderr)
-        return FINDINGS
+        return verdict(error.diagnostics)
     if os.environ.get("ARCHDSL_DEBUG") == "1":
         raise error
     sentence = _sentence(error)
@@ -58,9 +60,20 @@ def _tell(error: Exception, as_json: bool) -> int:
     return FAILED
 
 
+def verdict(diagnostics: Iterable[Diagnostic]) -> int:
+    """The exit code: a SPEC that can't be read is wrong usage, anything in it is a finding."""
+    failures = {each.code for each in diagnostics if each.severity.value == "error"}
+    if not failures:
+        return 0
+    return FAILED if failures <= _NOT_READ else FINDINGS
+
+
 def _sentence(error: Exception) -> str:
+    from archdsl.diagnostics import GivenError
     from archdsl.render import visible
 
+    if isinstance(error, GivenError):
+        return visible(str(error))
     if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
         extra = _EXTRAS[error.name]
         return f"this needs {error.name}, which is not installed: pip install 'archdsl[{extra}]'"

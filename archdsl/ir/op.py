@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -122,19 +123,12 @@ class Op(BaseModel):
     @classmethod
     def input_names(cls) -> tuple[str, ...]:
         """Port names, from the signature of `infer`; a variadic one begins with `*`."""
-        parameters = list(inspect.signature(cls.infer).parameters.values())[2:]
-        return tuple(
-            f"*{p.name}" if p.kind is inspect.Parameter.VAR_POSITIONAL else p.name for p in parameters
-        )
+        return _ports(cls)[0]
 
     @classmethod
     def required_inputs(cls) -> int:
         """How many inputs must be given; those with a default may be left out."""
-        parameters = list(inspect.signature(cls.infer).parameters.values())[2:]
-        return sum(
-            p.default is inspect.Parameter.empty and p.kind is not inspect.Parameter.VAR_POSITIONAL
-            for p in parameters
-        )
+        return _ports(cls)[1]
 
     def changed(self, *names: str) -> dict[str, Any]:
         """Those of the named attributes that differ from their defaults, for torch keywords."""
@@ -144,6 +138,16 @@ class Op(BaseModel):
             for name in names
             if getattr(self, name) != fields[name].get_default()
         }
+
+
+@cache
+def _ports(operator: type[Op]) -> tuple[tuple[str, ...], int]:
+    """The names of the inputs, and how many must be given."""
+    parameters = list(inspect.signature(operator.infer).parameters.values())[2:]
+    variadic = inspect.Parameter.VAR_POSITIONAL
+    names = tuple(f"*{p.name}" if p.kind is variadic else p.name for p in parameters)
+    required = [p for p in parameters if p.default is p.empty and p.kind is not variadic]
+    return names, len(required)
 
 
 REGISTRY: dict[str, type[Op]] = {}

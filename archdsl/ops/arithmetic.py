@@ -211,15 +211,11 @@ class FloorDiv(_Pair, function="floor_div"):
     def onnx_pair(self, g: OnnxGraph, a: Operand, b: Operand, result: TensorType) -> Operand:
         if result.dtype.is_floating:
             return _floor_of_floats(g, a, b, result)
-        quotient = g.node("Div", a, b, type=result)
-        if result.dtype is DType.UINT8:
-            return quotient
-        # Div rounds towards zero: one too many exactly where the two remainders differ.
-        floored = g.node("Mod", a, b, type=result, fmod=0)
-        truncated = g.node("Mod", a, b, type=result, fmod=1)
-        right = _truth(g, "Equal", floored, truncated, result)
-        below = g.node("Sub", quotient, g.constant(1, result.dtype), type=result)
-        return g.node("Where", right, quotient, below, type=result)
+        dtype = without_int16(result.dtype)
+        floored = _floor_of_integers(
+            g, cast(g, a, dtype), cast(g, b, dtype), result.with_dtype(dtype)
+        )
+        return cast(g, floored, result.dtype)
 
 
 class Remainder(_Pair, function="remainder"):
@@ -281,6 +277,20 @@ def _float_remainder(
     )
     present = g.node("Not", _truth(g, "Equal", rest, zero, result), type=truth)
     return rest, g.node("And", signs, present, type=truth)
+
+
+def _floor_of_integers(g: OnnxGraph, a: Operand, b: Operand, result: TensorType) -> Operand:
+    """Div rounds towards zero: one too many exactly where the floored remainder is not its own."""
+
+    def step(op_type: str, *inputs: Operand) -> Operand:
+        return g.node(op_type, *inputs, type=result)
+
+    quotient = step("Div", a, b)
+    if result.dtype is DType.UINT8:
+        return quotient
+    rest = g.node("Mod", a, b, type=result, fmod=0)
+    right = _truth(g, "Equal", step("Mul", quotient, b), step("Sub", a, rest), result)
+    return step("Where", right, quotient, step("Sub", quotient, g.constant(1, result.dtype)))
 
 
 def _floor_of_floats(g: OnnxGraph, a: Operand, b: Operand, result: TensorType) -> Operand:

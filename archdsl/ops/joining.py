@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pydantic import Field
+
 from archdsl.ir.dims import Dim, ceildiv
 from archdsl.ir.lowering import AllInputs, Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
@@ -109,7 +111,7 @@ class Split(Op, function="split"):
     parts: Positive | Shape | str
     """How many equal parts, or the size of each, or a pattern like `N (3 h e) -> 3 N h e`."""
     axis: Axis | None = None
-    sizes: dict[str, Dim] = {}
+    sizes: dict[str, Dim] = Field(default_factory=dict[str, Dim])
     """The sizes of the pattern's axes that the input does not tell."""
 
     def infer(self, check: Obligations, x: TensorType) -> tuple[TensorType, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import Field
+
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
@@ -30,7 +32,7 @@ class Rearrange(Op, function="rearrange"):
     positional = ("pattern",)
 
     pattern: str
-    sizes: dict[str, Dim] = {}
+    sizes: dict[str, Dim] = Field(default_factory=dict[str, Dim])
     """The sizes of axes that the input does not tell."""
 
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
@@ -56,7 +58,7 @@ class Einsum(Op, function="einsum"):
     positional = ("pattern",)
 
     pattern: str
-    sizes: dict[str, Dim] = {}
+    sizes: dict[str, Dim] = Field(default_factory=dict[str, Dim])
     """The sizes of axes that the inputs do not tell."""
 
     def infer(self, check: Obligations, *xs: TensorType) -> TensorType:

@@ -1,0 +1,275 @@
+"""What a Python program uses: `load` a spec, look at it, build it, export it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from archdsl import problems
+from archdsl.compiler import Compilation, Setting
+from archdsl.diagnostics import ArchError, Diagnostic, Diagnostics, Severity
+from archdsl.ir.model import Model
+from archdsl.limits import Limits
+from archdsl.render import report
+from archdsl.resources import shipped_models, spec_files
+from archdsl.source import Source, Sources
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+    import torch
+    from torch import nn
+
+    from archdsl.summary import Summary
+
+    Weights = Mapping[str, np.ndarray[Any, Any] | torch.Tensor] | nn.Module | str | PathLike[str]
+
+Spec = str | PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What checking a spec found; iterates over its diagnostics."""
+
+    diagnostics: tuple[Diagnostic, ...]
+    sources: Sources
+    models: tuple[str, ...]
+    """The models that were checked."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no error."""
+        return all(item.severity is not Severity.ERROR for item in self.diagnostics)
+
+    @property
+    def verdict(self) -> str:
+        """One line for people."""
+        if not self.models:
+            return "fine (declares no model)"
+        return f"fine ({', '.join(self.models)})"
+
+    def __str__(self) -> str:
+        return report(self.diagnostics, self.sources)
+
+
+def check(
+    spec: Spec,
+    model: str | None = None,
+    *,
+    dims: Mapping[str, int] | None = None,
+    limits: Limits | None = None,
+    **params: Setting,
+) -> CheckResult:
+    """Everything that is wrong with a spec: a path, a shipped model's name, or a text.
+
+    A file is checked with every model that it declares, unless one is chosen.
+    """
+    source, chosen = _locate(spec, model)
+    first = Compilation(source, model=chosen, settings=params, dims=dims, limits=limits)
+    names = (chosen,) if chosen else first.model_names
+    for name in names:
+        first.variant(name).check()
+    if first.file is not None and not names and not first.file.blocks:
+        first.diagnostics.add(problems.no_model(first.name))
+    return CheckResult(tuple(first.diagnostics), first.files.sources, names)
+
+
+def load(
+    spec: Spec,
+    model: str | None = None,
+    *,
+    dims: Mapping[str, int] | None = None,
+    limits: Limits | None = None,
+    **params: Setting,
+) -> Network:
+    """Compile a spec: a path, a shipped model's name, or a text.
+
+    `model` chooses one of several models, `params` sets the model's parameters, `dims` fixes
+    sizes of its inputs. Raises `ArchError`, whose text is the report, when the spec is wrong.
+    """
+    source, chosen = _locate(spec, model)
+    compilation = Compilation(source, model=chosen, settings=params, dims=dims, limits=limits)
+    diagnostics = compilation.check()
+    if compilation.model is None or diagnostics.has_errors:
+        raise _error(diagnostics, compilation.files.sources)
+    return Network(compilation.model, compilation.files.sources)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of the IR."""
+    return Model.model_json_schema()
+
+
+def _error(diagnostics: Diagnostics, sources: Sources) -> ArchError:
+    found = tuple(diagnostics)
+    return ArchError(found, report(found, sources))
+
+
+def _locate(spec: Spec, model: str | None) -> tuple[Source | Path, str | None]:
+    """The file or text a spec names, and the model it names with it."""
+    if isinstance(spec, str):
+        if "\n" in spec:
+            return Source("text.arch", spec), model
+        if not Path(spec).exists() and "/" not in spec and not spec.endswith(".arch"):
+            return _shipped(spec, model)
+    return Path(spec), model
+
+
+def _shipped(name: str, model: str | None) -> tuple[Path, str | None]:
+    stems = {path.stem: path for path in spec_files()}
+    models = shipped_models()
+    if name in stems:
+        return stems[name], model
+    if name in models:
+        return models[name], model or name
+    known = sorted({*stems, *models})
+    diagnostics = Diagnostics([problems.unknown_spec(name, known)])
+    raise _error(diagnostics, {})
+
+
+class Network:
+    """A compiled model: proved, and ready to be built, exported and looked at."""
+
+    def __init__(self, model: Model, sources: Sources) -> None:
+        self.ir = model
+        self._sources = sources
+
+    def __repr__(self) -> str:
+        return f"<archdsl network {self.ir.name}>"
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()  # pyright: ignore[reportPrivateUsage]
+
+    @cached_property
+    def _source(self) -> str:
+        from archdsl.backends.torch_source import emit
+
+        return emit(self.ir)
+
+    def to_source(self) -> str:
+        """PyTorch source of the model; it needs nothing but torch."""
+        return self._source
+
+    def to_torch(
+        self, weights: Weights | None = None, device: str | torch.device | None = None
+    ) -> nn.Module:
+        """The model as a module running that very source.
+
+        `weights` is a state dict, a module that has one, or a `.safetensors` file; they must fit
+        exactly. `device` may be `"meta"`.
+        """
+        from archdsl.backends.torch_live import load as build
+
+        return build(self.ir, _state(weights), device)
+
+    def to_onnx(
+        self,
+        weights: Weights | None = None,
+        *,
+        opset: int | None = None,
+        seed: int = 0,
+        fold: bool = True,
+        training_outputs: bool = False,
+    ) -> onnx.ModelProto:
+        """The model as ONNX, in memory; see `save_onnx`."""
+        from archdsl.backends import onnx_export
+
+        chosen = onnx_export.DEFAULT_OPSET if opset is None else opset
+        self._demand_exportable(chosen, training_outputs)
+        return onnx_export.export(
+            self.ir,
+            _arrays(weights),
+            opset=chosen,
+            seed=seed,
+            fold=fold,
+            training_outputs=training_outputs,
+        )
+
+    def save_onnx(
+        self,
+        path: str | PathLike[str],
+        weights: Weights | None = None,
+        *,
+        opset: int | None = None,
+        seed: int = 0,
+        fold: bool = True,
+        training_outputs: bool = False,
+        external: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Write the model as an ONNX file, atomically.
+
+        Without `weights` they are drawn from `seed` as PyTorch would begin them. `fold` folds
+        batch norms into convolutions in float64. Weights that one file cannot hold, or with
+        `external`, go to `path + ".data"`. Raises `ArchError` before anything is written if an
+        operator has no exact form at this opset.
+        """
+        from archdsl.backends import onnx_export
+
+        chosen = onnx_export.DEFAULT_OPSET if opset is None else opset
+        self._demand_exportable(chosen, training_outputs)
+        onnx_export.save(
+            path,
+            self.ir,
+            _arrays(weights),
+            opset=chosen,
+            seed=seed,
+            fold=fold,
+            training_outputs=training_outputs,
+            external=external,
+            progress=progress,
+        )
+
+    def _demand_exportable(self, opset: int, training_outputs: bool) -> None:
+        from archdsl.backends.onnx_export import refusals
+
+        diagnostics = Diagnostics()
+        for refusal in refusals(self.ir, opset=opset, training_outputs=training_outputs):
+            diagnostics.add(
+                problems.unsupported_by_target(
+                    refusal.node.span, f"ONNX opset {opset}", refusal.reason, refusal.help
+                )
+            )
+        if diagnostics.has_errors:
+            raise _error(diagnostics, self._sources)
+
+    def summary(
+        self, depth: int | None = None, dims: Mapping[str, int] | None = None
+    ) -> Summary:
+        """The tree of blocks with shapes, parameters and multiply-adds.
+
+        `depth` levels are unfolded; `dims` fills in sizes, which turns formulas into numbers.
+        """
+        from archdsl.summary import summarise
+
+        return summarise(self.ir, depth, dims or {})
+
+    def expanded(self) -> str:
+        """The flat canonical form: loops, conditions, parameters and defaults resolved."""
+        from archdsl.backends.arch_source import emit
+
+        return emit(self.ir)
+
+
+def _state(weights: Weights | None) -> Any:
+    """Weights as something with names, or as a path."""
+    if weights is None or isinstance(weights, str | PathLike | Mapping):
+        return weights
+    return weights.state_dict()
+
+
+def _arrays(weights: Weights | None) -> Any:
+    """Weights as numpy arrays by name."""
+    from archdsl.backends.weights import load_safetensors
+
+    state = _state(weights)
+    if state is None:
+        return None
+    if isinstance(state, str | PathLike):
+        return load_safetensors(Path(state))
+    return {name: value.detach().cpu().numpy() if hasattr(value, "detach") else value
+            for name, value in state.items()}  # fmt: skip

@@ -1,0 +1,265 @@
+"""Values that differ between specialisations and loop passes, and one formula for them all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from archdsl.backends.torch_formula import Formula, NoFormulaError
+from archdsl.backends.torch_lowering import Written, slice_parts
+from archdsl.backends.torch_template import Label
+from archdsl.ir.dims import Dim
+from archdsl.ir.lowering import Call, Index, Infix, Module
+
+
+class Mismatch(Exception):  # noqa: N818
+    """These cases cannot be written as one; the caller writes them apart."""
+
+
+@dataclass(eq=False, slots=True)
+class Case:
+    """A specialisation, or a pass of a loop in one: the values of all names there."""
+
+    specialisation: int
+    values: Mapping[str, Any]
+    unrolled: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Loop variables that are written out, since their loop is not written as one."""
+    parent: Case | None = None
+    same_as: Case | None = None
+
+    @property
+    def key(self) -> Case:
+        """The case itself, whatever loops are written out in it."""
+        return self.same_as or self
+
+    def pass_of(self, variable: str, index: int) -> Case:
+        """A pass of a loop that is written as a loop."""
+        unrolled = {name: value for name, value in self.unrolled.items() if name != variable}
+        return Case(self.specialisation, {**self.values, variable: index}, unrolled, self.key)
+
+    def written_out(self, variable: str, index: int) -> Case:
+        """A pass of a loop that is written out."""
+        values = {**self.values, variable: index}
+        unrolled = {**self.unrolled, variable: index}
+        return Case(self.specialisation, values, unrolled, self.parent, self.key)
+
+    def evaluate(self, value: Any) -> Any:
+        """What a formula is in this case; NoFormulaError where it is nothing."""
+        if isinstance(value, Dim):
+            if value.is_opaque:
+                raise NoFormulaError(str(value))
+            known = {n: self.values[n] for n in value.symbols if _is_integer(self.values.get(n))}
+            result = value.substitute(known)
+            return result if result.value is None else result.value
+        if isinstance(value, Formula):
+            return value.evaluate(self.values)
+        return value
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+Row = Sequence[Any]
+"""One value a case."""
+
+
+def fit(row: Row, cases: Sequence[Case], variable: str | None = None) -> Any:
+    """The formula or plain value that is the given one in every case."""
+    if all(isinstance(value, Dim) or _is_integer(value) for value in row):
+        return _fit_sizes([Dim.of(value) for value in row], cases, variable)
+    values = [value.value if isinstance(value, Written) else value for value in row]
+    formulas = {value.formula for value in row if isinstance(value, Written)}
+    if len(formulas) == 1 and all(isinstance(value, Written) for value in row):
+        formula = formulas.pop()
+        if _gives(formula, values, cases):
+            return formula
+    first = values[0]
+    if all(type(value) is type(first) and value == first for value in values):
+        return first
+    return _named(values, cases)
+
+
+def _fit_sizes(row: Sequence[Dim], cases: Sequence[Case], variable: str | None) -> Any:
+    written = [_written(dim, case) for dim, case in zip(row, cases, strict=True)]
+    first = written[0]
+    if all(dim == first for dim in written) and _gives(first, row, cases):
+        return first
+    texts = {str(dim) for dim in written}
+    if first.is_opaque and len(texts) == 1:
+        formula = Formula(texts.pop())
+        if _gives(formula, row, cases):
+            return formula
+    if all(dim == row[0] for dim in row):
+        return row[0].without_origin()
+    for candidates in (written, [dim.without_origin() for dim in row]):
+        line = _line(candidates, cases, variable)
+        if line is not None and _gives(line, row, cases):
+            return line
+    return _named([dim if dim.value is None else dim.value for dim in row], cases)
+
+
+def _written(dim: Dim, case: Case) -> Dim:
+    """How a size was written, with the variables of unrolled loops written out."""
+    origin = dim.origin
+    if origin.is_opaque or origin.symbols.isdisjoint(case.unrolled):
+        return origin.without_origin()
+    return origin.substitute({name: Dim.of(value) for name, value in case.unrolled.items()})
+
+
+def _gives(formula: Any, row: Row, cases: Sequence[Case]) -> bool:
+    """Whether a formula is the given value in every case."""
+    if isinstance(formula, Formula) and any(
+        not case.unrolled.keys().isdisjoint(formula.names) for case in cases
+    ):
+        return False
+    try:
+        return all(
+            _equal(case.evaluate(formula), value) for value, case in zip(row, cases, strict=True)
+        )
+    except NoFormulaError:
+        return False
+
+
+def _equal(found: Any, wanted: Any) -> bool:
+    return isinstance(found, bool) == isinstance(wanted, bool) and bool(found == wanted)
+
+
+def _line(row: Sequence[Dim], cases: Sequence[Case], variable: str | None) -> Dim | None:
+    """`a + b * variable` through the sizes of two passes of one case."""
+    if variable is None or any(dim.is_opaque for dim in row):
+        return None
+    seen: dict[Case | None, tuple[Dim, int]] = {}
+    for dim, case in zip(row, cases, strict=True):
+        index = case.values[variable]
+        if case.parent in seen:
+            before, start = seen[case.parent]
+            step = dim - before
+            if not step.divisible_by(index - start):
+                return None
+            slope = step // (index - start)
+            return before - slope * start + slope * Dim.symbol(variable)
+        seen[case.parent] = dim, index
+    return None
+
+
+def _named(values: Sequence[Any], cases: Sequence[Case]) -> Any:
+    """A parameter that has just these values."""
+    for name in cases[0].values:
+        if any(name in case.unrolled for case in cases):
+            continue
+        if all(
+            name in case.values
+            and type(case.values[name]) is type(value)
+            and case.values[name] == value
+            for value, case in zip(values, cases, strict=True)
+        ):
+            return Dim.symbol(name) if _is_integer(values[0]) else Formula(name)
+    raise Mismatch(f"{values[:3]}")
+
+
+# ------------------------------------------------------------------------------- composites
+
+
+def fit_lowered(
+    row: Row,
+    cases: Sequence[Case],
+    variable: str | None = None,
+    attributes: Sequence[Mapping[str, Any]] = (),
+) -> Any:
+    """As `fit`, for modules, calls and what they consist of.
+
+    `attributes` are the operators' own, for keywords that are left out where they are the default.
+    """
+    first = row[0]
+    if any(type(value) is not type(first) for value in row) and not _are_scalars(row):
+        raise Mismatch("different forms")
+
+    def each(pick: Any) -> Any:
+        return fit_lowered([pick(value) for value in row], cases, variable)
+
+    match first:
+        case Call() | Module():
+            _same([value.target for value in row])
+            keywords = _fit_keywords(row, cases, variable, attributes)
+            return type(first)(first.target, each(lambda value: value.args), keywords)
+        case Infix():
+            _same([value.symbol for value in row])
+            return Infix(first.symbol, each(lambda v: v.left), each(lambda v: v.right))
+        case Index():
+            return Index(each(lambda value: value.value), each(lambda value: value.items))
+        case slice():
+            return slice(*each(slice_parts))
+        case tuple() | list():
+            _same([len(value) for value in row])
+            items = [each(lambda value, at=at: value[at]) for at in range(len(first))]
+            return items if isinstance(first, list) else tuple(items)
+        case _:
+            return fit(row, cases, variable)
+
+
+def _are_scalars(row: Row) -> bool:
+    return all(isinstance(value, Dim | int | float | str | bool | Written | None) for value in row)
+
+
+def _same(row: Row) -> None:
+    if any(value != row[0] for value in row):
+        raise Mismatch(f"{row[0]}")
+
+
+def _fit_keywords(
+    row: Row, cases: Sequence[Case], variable: str | None, attributes: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    names: list[str] = []
+    for value in {tuple(value.kwargs): value for value in row}.values():
+        place = 0
+        for name in value.kwargs:
+            if name in names:
+                place = names.index(name) + 1
+            else:
+                names.insert(place, name)
+                place += 1
+    keywords: dict[str, Any] = {}
+    for name in names:
+        column: list[Any] = []
+        for at, value in enumerate(row):
+            if name in value.kwargs:
+                column.append(value.kwargs[name])
+            elif attributes and name in attributes[at]:
+                column.append(attributes[at][name])
+            else:
+                raise Mismatch(f"keyword {name}")
+        keywords[name] = fit_lowered(column, cases, variable)
+    return keywords
+
+
+_DIGITS = re.compile(r"(\d+)")
+
+
+def fit_label(names: Sequence[str], cases: Sequence[Case], variable: str | None) -> Label:
+    """The name of a member in every case, its numbers counting with the loop."""
+    if all(name == names[0] for name in names):
+        return (names[0],)
+    split = [_DIGITS.split(name) for name in names]
+    _same([len(parts) for parts in split])
+    label: list[str | Dim] = []
+    for at, part in enumerate(split[0]):
+        column = [parts[at] for parts in split]
+        if all(text == part for text in column):
+            if part:
+                label.append(part)
+        elif at % 2 and not any(text != "0" and text.startswith("0") for text in column):
+            label.append(_number(column, cases, variable))
+        else:
+            raise Mismatch(f"labels {names[:3]}")
+    return tuple(label)
+
+
+def _number(column: Sequence[str], cases: Sequence[Case], variable: str | None) -> Dim:
+    numbers = [Dim.of(int(text)) for text in column]
+    line = _line(numbers, cases, variable)
+    if line is None or not _gives(line, numbers, cases):
+        raise Mismatch("numbers of labels")
+    return line

@@ -1,0 +1,232 @@
+"""A model as a table for people: the tree of blocks, shapes, parameters and multiply-adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from archdsl.ir.dims import Dim
+from archdsl.ir.model import Block, Model, Node
+from archdsl.ir.types import TensorType
+from archdsl.stats import Figures, figures, inference_nodes, node_macs, weight_size
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+DEFAULT_DEPTH = 2
+FORMULA_WIDTH = 36
+COLUMNS = ("Layer", "Output", "Parameters", "Multiply-adds")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One layer, block or labelled scope, with what is inside it counted in."""
+
+    depth: int
+    path: str
+    kind: str
+    type: TensorType | None
+    parameters: int
+    macs: Dim
+
+    @property
+    def label(self) -> str:
+        """The last part of the path and what stands there."""
+        name = self.path.rsplit(".", 1)[-1]
+        return f"{name}: {self.kind}" if self.kind else name
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The table: prints as text, draws itself in a rich console and in a notebook."""
+
+    model: Model
+    inputs: tuple[tuple[str, TensorType], ...]
+    outputs: tuple[tuple[str, TensorType], ...]
+    rows: tuple[Row, ...]
+    total: Figures
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table as plain data."""
+        return {
+            "model": self.model.name,
+            "inputs": {name: str(type) for name, type in self.inputs},
+            "outputs": {name: str(type) for name, type in self.outputs},
+            "parameters": self.total.parameters,
+            "buffers": self.total.buffers,
+            "macs": _json_size(self.total.macs),
+            "layers": [
+                {
+                    "path": row.path,
+                    "kind": row.kind,
+                    "depth": row.depth,
+                    "output": None if row.type is None else str(row.type),
+                    "parameters": row.parameters,
+                    "macs": _json_size(row.macs),
+                }
+                for row in self.rows
+            ],
+        }
+
+    def __str__(self) -> str:
+        cells = [COLUMNS, *self._cells()]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(COLUMNS))]
+        lines = [self._title(), ""]
+        for index, row in enumerate(cells):
+            lines.append(_aligned(row, widths))
+            if index == 0:
+                lines.append("  ".join("─" * width for width in widths))
+        return "\n".join([*lines, "", *self._footer()])
+
+    def __rich__(self) -> Table:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=Text(self._title()), caption=Text("\n".join(self._footer())))
+        for column in COLUMNS:
+            table.add_column(column, justify="left" if column in COLUMNS[:2] else "right")
+        for row in self._cells():
+            table.add_row(*(Text(cell) for cell in row))
+        return table
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{column}</th>" for column in COLUMNS)
+        body = "".join(
+            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
+            for row in self._cells()
+        )
+        foot = "<br>".join(map(escape, self._footer()))
+        style = "white-space: pre; text-align: left; font-family: monospace"
+        return (
+            f'<table style="{style}"><caption>{escape(self._title())}</caption>'
+            f"<tr>{head}</tr>{body}</table><p>{foot}</p>"
+        )
+
+    def _title(self) -> str:
+        inputs = ", ".join(f"{name}: {type}" for name, type in self.inputs)
+        outputs = ", ".join(f"{name}: {type}" for name, type in self.outputs)
+        return f"{self.model.name}({inputs}) -> {outputs}"
+
+    def _cells(self) -> Iterator[tuple[str, str, str, str]]:
+        for row in self.rows:
+            dims = "" if row.type is None else f"[{', '.join(map(str, row.type.dims))}]"
+            parameters = f"{row.parameters:,}" if row.parameters else ""
+            yield "  " * row.depth + row.label, dims, parameters, _short(row.macs)
+
+    def _footer(self) -> list[str]:
+        lines = [f"parameters     {self.total.parameters:,}"]
+        if self.total.buffers:
+            lines.append(f"buffers        {self.total.buffers:,}")
+        lines.append(f"multiply-adds  {_spoken(self.total.macs)}")
+        return lines
+
+
+def _aligned(row: tuple[str, ...], widths: list[int]) -> str:
+    left = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
+    right = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
+    return "  ".join([*left, *right]).rstrip()
+
+
+def _json_size(size: Dim) -> int | str:
+    return str(size) if size.value is None else size.value
+
+
+def _spoken(size: Dim) -> str:
+    return str(size) if size.value is None else f"{size.value:,}"
+
+
+def _short(size: Dim) -> str:
+    if size.value == 0:
+        return ""
+    text = _spoken(size)
+    return text if len(text) <= FORMULA_WIDTH else text[: FORMULA_WIDTH - 1] + "…"
+
+
+# --------------------------------------------------------------------------------- the rows
+
+
+def summarise(model: Model, depth: int | None, dims: Mapping[str, int]) -> Summary:
+    """The table of a model, unfolded `depth` levels, with sizes filled in where given."""
+    known = figures(model)
+    sizes = {name: Dim.of(dims.get(name, name)) for name in model.root.symbols}
+    limit = DEFAULT_DEPTH if depth is None else depth
+    rows = tuple(_Walk(model, known, limit).rows(model.root, "", sizes, 0))
+    total = known[model.entry]
+    root = model.root
+    return Summary(
+        model,
+        tuple((port.name, _sized(root, port.value, sizes)) for port in root.inputs),
+        tuple((p.name, _sized(root, p.value, sizes)) for p in root.outputs if not p.training),
+        rows,
+        Figures(total.parameters, total.buffers, total.macs.substitute(sizes)),
+    )
+
+
+def _sized(block: Block, value: int, sizes: Mapping[str, Dim]) -> TensorType:
+    type = block.type(value)
+    return TensorType(type.dtype, tuple(dim.substitute(sizes) for dim in type.dims), type.axes)
+
+
+class _Walk:
+    def __init__(self, model: Model, known: Mapping[str, Figures], depth: int) -> None:
+        self._model = model
+        self._known = known
+        self._depth = depth
+
+    def rows(
+        self, block: Block, prefix: str, sizes: Mapping[str, Dim], depth: int
+    ) -> Iterator[Row]:
+        """Rows of a block's members in the order they run, labelled scopes above their layers."""
+        running = {node.outputs for node in inference_nodes(block)}
+        nodes = [node for node in block.nodes if node.member is not None]
+        groups: set[str] = set()
+        seen: set[str] = set()
+        for node in nodes:
+            path = node.member or ""
+            *scopes, _ = path.split(".")
+            for level in range(len(scopes)):
+                group = ".".join(scopes[: level + 1])
+                if group not in groups and depth + level < self._depth:
+                    groups.add(group)
+                    inside = [n for n in nodes if (n.member or "").startswith(group + ".")]
+                    yield self._group(block, inside, prefix + group, sizes, depth + level)
+            level = depth + len(scopes)
+            if level < self._depth:
+                macs = self._macs(block, node, sizes) if node.outputs in running else Dim.of(0)
+                owned = 0 if path in seen else self._parameters(block, path)
+                type = _sized(block, node.outputs[0], sizes)
+                yield Row(level, prefix + path, self._kind(node), type, owned, macs)
+            if node.block is not None and level + 1 < self._depth and path not in seen:
+                inner = {name: dim.substitute(sizes) for name, dim in node.dims}
+                callee = self._model.blocks[node.block]
+                yield from self.rows(callee, f"{prefix}{path}.", inner, level + 1)
+            seen.add(path)
+
+    def _kind(self, node: Node) -> str:
+        if node.op is not None:
+            return node.op.layer or ""
+        return self._model.blocks[node.block or ""].name
+
+    def _macs(self, block: Block, node: Node, sizes: Mapping[str, Dim]) -> Dim:
+        return node_macs(block, node, self._known).substitute(sizes)
+
+    def _parameters(self, block: Block, path: str) -> int:
+        member = block.member[path]
+        if member.block is not None:
+            return self._known[member.block].parameters
+        return sum(weight_size(w) for w in member.weights if w.kind == "parameter")
+
+    def _group(
+        self, block: Block, nodes: list[Node], path: str, sizes: Mapping[str, Dim], depth: int
+    ) -> Row:
+        paths = dict.fromkeys(node.member or "" for node in nodes)
+        return Row(
+            depth,
+            path,
+            "",
+            _sized(block, nodes[-1].outputs[0], sizes),
+            sum(self._parameters(block, member) for member in paths),
+            Dim.total(self._macs(block, node, sizes) for node in nodes),
+        )
