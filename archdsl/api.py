@@ -106,7 +106,7 @@ def schema() -> dict[str, Any]:
 
 def _error(diagnostics: Diagnostics, sources: Sources) -> ArchError:
     found = tuple(diagnostics)
-    return ArchError(found, report(found, sources))
+    return ArchError(found, report(found, sources), sources)
 
 
 def _locate(spec: Spec, model: str | None) -> tuple[Source | Path, str | None]:

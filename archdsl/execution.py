@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -42,12 +42,12 @@ def read_inputs(network: Network, written: Sequence[str]) -> dict[str, Array]:
 
 def _read_array(path: str) -> Array:
     try:
-        array = np.load(path, allow_pickle=False)
+        array: Any = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise GivenError(f"{path} is not an .npy file of numbers") from error
     if not isinstance(array, np.ndarray):
         raise GivenError(f"{path} holds several arrays; one .npy file for each input is needed")
-    return array
+    return cast(Array, array)
 
 
 def run_with_torch(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,12 @@ def _did_you_mean(span: Span, name: str, known: Iterable[str]) -> tuple[tuple[st
         return (), None
     quoted = [f"`{other}`" for other in near]
     return (f"did you mean {_listed(quoted)}?",), Fix(span, near[0])
+
+
+def inside(diagnostic: Diagnostic, applications: Sequence[tuple[str, Span]]) -> Diagnostic:
+    """The same problem, with the applications of blocks through which it was reached."""
+    reached = tuple(Label(span, f"reached through `{text}`") for text, span in applications)
+    return replace(diagnostic, related=(*diagnostic.related, *reversed(reached[-3:])))
 
 
 # --------------------------------------------------------------------------- text and syntax
@@ -441,6 +448,7 @@ def shape_error(
         label=f"applied to {shapes}" if shapes else "",
         chain=tuple(label for chain in chains for label in chain),
         counterexample=_sizes(error.counterexample),
+        notes=(error.note,) if error.note else (),
         help=(error.help,) if error.help else (),
     )
 

@@ -53,13 +53,15 @@ def sentence(op: type[Op]) -> str:
 
 def signature(op: type[Op], name: str) -> str:
     """`Conv(out_channels, kernel_size, stride=1, ...)(x)`."""
-    static = ", ".join(
-        attribute["name"]
-        if attribute["required"]
-        else f"{attribute['name']}={attribute['default']}"
-        for attribute in attributes(op)
-    )
+    static = ", ".join(_written_attribute(op, attribute) for attribute in attributes(op))
     return f"{name}({static})({', '.join(op.input_names())})"
+
+
+def _written_attribute(op: type[Op], attribute: dict[str, Any]) -> str:
+    name: str = attribute["name"]
+    if f"*{name}" in op.positional:
+        return f"*{name}"
+    return name if attribute["required"] else f"{name}={attribute['default']}"
 
 
 def attributes(op: type[Op]) -> list[dict[str, Any]]:
@@ -74,7 +76,7 @@ def attributes(op: type[Op]) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "required": field.is_required(),
-                "positional": name in op.positional,
+                "positional": name in op.positional or f"*{name}" in op.positional,
                 "default": default,
                 "values": _domain(schema["properties"][name], schema.get("$defs", {})),
             }

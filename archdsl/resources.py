@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -57,3 +58,17 @@ def explanation(code: str) -> str | None:
     if code not in explained_codes():
         return None
     return (_explanations_folder() / f"{code}.md").read_text("utf-8")
+
+
+def table_cache() -> str | bool:
+    """The file in the user's cache folder that keeps the parser's table; False where there is none.
+
+    Lark rebuilds the table whenever the grammar, Lark or Python differ from those it was made of.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = Path(home) / "archdsl"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return str(folder / "arch.table") if os.access(folder, os.W_OK) else False

@@ -70,7 +70,8 @@ def test_version_and_help() -> None:
         ["export", "lenet5", "--weights", "missing.safetensors"],
         ["explain", "shape-mismatsch"],
         ["ops", "Cnov"],
-        ["new", "model"],
+        ["new", "2x"],
+        ["new", "for"],
         ["new", "a/b"],
         ["new", "../b"],
     ],
@@ -113,7 +114,7 @@ def test_list_names_the_shipped_models() -> None:
 
 def test_ops_from_the_registry() -> None:
     assert "MaxPool" in archdsl("ops").output
-    assert archdsl("ops", "conv", code=2).stderr.endswith("did you mean Conv?\n")
+    assert archdsl("ops", "conv", code=2).stderr.count("did you mean Conv")
     page = archdsl("ops", "Conv").output
     assert page.startswith("Conv(out_channels, kernel_size, stride=1")
     data = answer("ops", "Conv")
@@ -125,7 +126,7 @@ def test_ops_from_the_registry() -> None:
 def test_explain() -> None:
     assert "shape-mismatch" in archdsl("explain").output.split()
     assert archdsl("explain", "shape-mismatch").output.startswith("# shape-mismatch\n")
-    assert "did you mean shape-mismatch?" in archdsl("explain", "shape-missmatch", code=2).stderr
+    assert "did you mean shape-mismatch" in archdsl("explain", "shape-missmatch", code=2).stderr
 
 
 def test_schema() -> None:
@@ -156,10 +157,10 @@ def test_other_commands_report_findings_on_standard_error(folder: Path) -> None:
     assert answer("summary", "bad.arch", code=1)["diagnostics"]
 
 
-@pytest.mark.parametrize("name", ["missing.arch", "resnet5O", ".", "/dev/null/x", "a\0b"])
-def test_a_spec_that_is_not_there(folder: Path, name: str) -> None:
-    result = archdsl("check", name, code=2)
-    assert result.stderr
+@pytest.mark.parametrize("name", ["missing.arch", "resnet5O", ".", "/dev/null/x", "x" * 5000])
+@pytest.mark.parametrize("command", ["check", "build"])
+def test_a_spec_that_is_not_there(folder: Path, command: str, name: str) -> None:
+    assert "error[" in archdsl(command, name, code=2).output
 
 
 def test_a_near_name_is_offered(folder: Path) -> None:

@@ -29,6 +29,8 @@ def codes_in_the_compiler() -> set[str]:
     codes: set[str] = set()
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                codes |= default_code(node)
             if not isinstance(node, ast.Call):
                 continue
             named = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
@@ -39,6 +41,16 @@ def codes_in_the_compiler() -> set[str]:
                 if isinstance(value, ast.Constant) and isinstance(value.value, str)
             }
     return codes
+
+
+def default_code(function: ast.FunctionDef) -> set[str]:
+    """The value that an argument called `code` has when it is left out."""
+    pairs = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
+    return {
+        value.value
+        for argument, value in pairs
+        if argument.arg == "code" and isinstance(value, ast.Constant)
+    }
 
 
 CODES = sorted(codes_in_the_compiler())

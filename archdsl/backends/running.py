@@ -1,6 +1,7 @@
 """Running a model once on arrays, with PyTorch or with ONNX Runtime."""
 
-# pyright: basic, as neither torch nor onnxruntime says all of its types
+# Neither torch nor onnxruntime says all of its types.
+# pyright: basic
 
 from __future__ import annotations
 

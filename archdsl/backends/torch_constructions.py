@@ -97,11 +97,13 @@ class Constructions:
         classes: Mapping[str, Template],
         indexed: bool = False,
         variable: str | None = None,
+        expanded: bool = False,
     ) -> None:
         self.scopes = scopes
         self.classes = classes
         self.indexed = indexed
         self.variable = variable
+        self.expanded = expanded
         self.items: list[Construction] = []
 
     def mark(self) -> int:
@@ -111,6 +113,8 @@ class Constructions:
         del self.items[mark:]
 
     def prefers_loop(self, stop: Any, passes: int, items: int) -> bool:
+        if self.expanded:
+            return False
         most = MOST_ELEMENTS_WRITTEN_OUT if self.indexed else MOST_WRITTEN_OUT
         return getattr(stop, "value", None) is None or items > most
 
@@ -123,7 +127,7 @@ class Constructions:
         merge(Rows(cases, rows), self)
 
     def _inner(self, variable: str | None, indexed: bool) -> Constructions:
-        return Constructions(self.scopes, self.classes, indexed, variable)
+        return Constructions(self.scopes, self.classes, indexed, variable, self.expanded)
 
     def leaf(self, payloads: Sequence[str], cases: Sequence[Case]) -> None:
         names = [path.rpartition(".")[2] for path in payloads]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from archdsl.backends.naming import FILE_NAMES, identifier
 from archdsl.backends.torch_expression import Place, reads_device, run_time_sizes
 from archdsl.backends.torch_formula import Formula
-from archdsl.backends.torch_layout import INDENT, Code, call, fits, lay_out, tuple_of
+from archdsl.backends.torch_layout import INDENT, Code, call, fits, lay_out, prefix, tuple_of
 from archdsl.backends.torch_lowering import reads
 from archdsl.backends.torch_names import ClassNames
 from archdsl.backends.torch_template import (
@@ -18,16 +17,35 @@ from archdsl.backends.torch_template import (
     Apply,
     ApplyBranch,
     ApplyLoop,
+    Carried,
+    Choice,
     Label,
     MemberCall,
     Output,
     Template,
     Variable,
 )
-from archdsl.backends.torch_values import Variables
+from archdsl.backends.torch_values import Variables, loop_range
+from archdsl.backends.torch_walk import count_reads, expressions, outer_reads
 
 BODY = 2
 DEEPEST_NESTING = 3
+
+
+class LoopVariables:
+    """The variables inside a loop: its own, and those around it."""
+
+    def __init__(self, outer: Variables, variable: str, name: str) -> None:
+        self.outer = outer
+        self.variable = variable
+        self.name = name
+        self.is_used = False
+
+    def __call__(self, name: str) -> Code:
+        if name != self.variable:
+            return self.outer(name)
+        self.is_used = True
+        return Code(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +72,15 @@ class Forward:
         self.occupant: dict[str, Variable] = {}
         self.pending: dict[Variable, Pending] = {}
         self.desired: dict[Variable, str] = {}
+        self.replaceable: set[Variable] = set()
         self.held: Counter[str] = Counter()
         self.reserved = set(FILE_NAMES)
+        self.loop_names: set[str] = set()
         self.sizes: dict[str, str] = {}
         self.device = "device"
         self.last_shape: object = None
         self.remaining = count_reads(template)
+        self.returned = {output.variable for output in template.outputs}
         self.hints = _hints(template)
         self.arguments = [self._argument(name, variable) for name, variable in template.inputs]
         self._read_sizes()
@@ -78,7 +99,7 @@ class Forward:
         """Sizes that are used are read off the inputs first."""
         wanted = Counter(
             name
-            for expression in _expressions([*self.template.applications, *self.template.training])
+            for expression in expressions([*self.template.applications, *self.template.training])
             for name in run_time_sizes(expression)
             if name in self.template.sizes
         )
@@ -104,7 +125,7 @@ class Forward:
 
     def _read_device(self) -> None:
         items = [*self.template.applications, *self.template.training]
-        if not any(reads_device(expression) for expression in _expressions(items)):
+        if not any(reads_device(expression) for expression in expressions(items)):
             return
         self.device = self._fixed("device")
         if self.arguments:
@@ -177,7 +198,6 @@ class Forward:
 
     def _apply(self, item: Apply, variables: Variables, depth: int) -> None:
         if not any(self.remaining[output] for output in item.outputs):
-            self._drop(item.inputs)
             return
         is_function = not isinstance(item.callee, MemberCall)
         counts = Counter(reads(item.callee, len(item.inputs))) if is_function else None
@@ -197,10 +217,16 @@ class Forward:
         for variable in item.inputs:
             self.pending.pop(variable, None)
         pending = Pending(code, nesting, is_function, slots)
-        if len(item.outputs) == 1 and self.remaining[item.outputs[0]] == 1:
+        if len(item.outputs) == 1 and self._may_wait(item.outputs[0]):
             self.pending[item.outputs[0]] = pending
         else:
             self._assign(item.outputs, pending, depth)
+
+    def _may_wait(self, variable: Variable) -> bool:
+        """Whether a value is written where it is used: once, and without a name of its own."""
+        if self.remaining[variable] != 1:
+            return False
+        return not variable.hint or variable in self.returned
 
     def _code(self, item: Apply, variables: Variables) -> Code:
         operands = [self._operand(variable) for variable in item.inputs]
@@ -250,13 +276,6 @@ class Forward:
         for variable in list(self.pending):
             self._flush(variable, variables, depth)
 
-    def _drop(self, inputs: Sequence[Variable]) -> None:
-        """An application that nothing needs; what only it needed is not needed either."""
-        for variable in inputs:
-            for slot in self._slots(variable):
-                self.remaining[slot] -= 1
-            self.pending.pop(variable, None)
-
     def _assign(self, targets: Sequence[Variable], pending: Pending, depth: int) -> None:
         for slot in pending.slots:
             self.remaining[slot] -= 1
@@ -291,22 +310,32 @@ class Forward:
         occupant = self.occupant.get(name)
         return name not in self.reserved and (occupant is None or not self.remaining[occupant])
 
+    def _is_replaceable(self, name: str) -> bool:
+        """Whether a branch may put what it leaves in the place of what it found."""
+        occupant = self.occupant.get(name)
+        if occupant in self.replaceable and self.remaining[occupant] == 1:
+            return True
+        return self._is_free(name)
+
     def _new_name(self, variable: Variable, slots: Sequence[Variable]) -> str:
         desired = self.desired.get(variable)
-        if desired is not None and self._is_free(desired):
+        if desired is not None and self._is_replaceable(desired):
             return self._occupy(desired, variable)
-        hint = self.hints.get(variable, "")
+        return self._occupy(self._pick_name(variable, slots), variable)
+
+    def _pick_name(self, variable: Variable, slots: Sequence[Variable]) -> str:
+        hint = self.hints.get(variable, variable.hint)
         candidates = [identifier(hint)] if hint else []
         candidates += [self.name[slot] for slot in slots if slot in self.name]
         for name in candidates:
             if self._is_free(name) and not self.held[name]:
-                return self._occupy(name, variable)
+                return name
         base = candidates[0] if candidates else "x"
         name, number = base, 2
         while not self._is_free(name) or self.held[name]:
             name = f"{base}_{number}" if base[-1].isdigit() else f"{base}{number}"
             number += 1
-        return self._occupy(name, variable)
+        return name
 
     def _line(self, text: str, depth: int) -> None:
         self.lines.append(f"{INDENT * depth}{text}")
@@ -314,49 +343,128 @@ class Forward:
     # ------------------------------------------------------------------------ loops and branches
 
     def _loop(self, item: ApplyLoop, variables: Variables, depth: int) -> None:
-        raise NotImplementedError
+        self._flush_all(variables, depth)
+        inside = Counter(set(outer_reads(item.items)) - {c.found for c in item.carried})
+        self.remaining.update(inside)
+        passed_on = [c for c in item.carried if self.remaining[c.found] or self.remaining[c.after]]
+        names = [self._enter(carried, depth) for carried in passed_on]
+        inner = self._loop_variable(item, variables)
+        place = len(self.lines)
+        self.last_shape = None
+        self._items(item.items, inner, depth + 1)
+        self._flush_all(inner, depth + 1)
+        self._settle([carried.left for carried in passed_on], names, depth + 1)
+        self.remaining.subtract(inside)
+        for carried, name in zip(passed_on, names, strict=True):
+            self.remaining[carried.left] -= 1
+            self.held[name] -= 1
+            self._occupy(name, carried.after)
+        header = f"for {inner.name if inner.is_used else '_'} in {loop_range(item, variables)}:"
+        self.lines.insert(place, INDENT * depth + header)
+
+    def _loop_variable(self, item: ApplyLoop, variables: Variables) -> LoopVariables:
+        name = identifier(item.hint)
+        while name in self.occupant or (name in self.reserved and name not in self.loop_names):
+            name += "_"
+        self.reserved.add(name)
+        self.loop_names.add(name)
+        return LoopVariables(variables, item.variable, name)
+
+    def _enter(self, carried: Carried, depth: int) -> str:
+        """The name a loop carries a value under; a copy where the value is needed under its own."""
+        before = carried.before
+        self.remaining[before] -= 1
+        name = self.name.get(before)
+        if name is None or self.remaining[before] or self.held[name]:
+            name = self._pick_name(carried.found, ())
+            self._line(f"{name} = {self._operand(before).text}", depth)
+        self._occupy(name, carried.found)
+        self.held[name] += 1
+        self.desired[carried.left] = name
+        return name
+
+    def _settle(self, ends: Sequence[Variable], names: Sequence[str], depth: int) -> None:
+        """See that values stand under their names at the end of a pass or of a branch."""
+        copies = [
+            (name, self._operand(end).text)
+            for end, name in zip(ends, names, strict=True)
+            if self._operand(end).text != name
+        ]
+        if copies:
+            targets, sources = zip(*copies, strict=True)
+            self._line(f"{', '.join(targets)} = {', '.join(sources)}", depth)
 
     def _branch(self, item: ApplyBranch, variables: Variables, depth: int) -> None:
-        raise NotImplementedError
+        self._flush_all(variables, depth)
+        choices = [choice for choice in item.choices if self.remaining[choice.after]]
+        inside = [outer_reads(arm) for arm in (item.then, item.otherwise)]
+        names = [self._choose(choice, inside[0] + inside[1]) for choice in choices]
+        condition = self._condition(item.condition, variables)
+        ends = [choice.then for choice in choices], [choice.otherwise for choice in choices]
+        arms: list[list[str]] = []
+        for way, arm in enumerate((item.then, item.otherwise)):
+            self.remaining.subtract(inside[1 - way])
+            arms.append(self._arm(arm, ends[way], names, variables, depth + 1))
+            self.remaining.update(inside[1 - way])
+        for choice, name in zip(choices, names, strict=True):
+            self.remaining.subtract((choice.then, choice.otherwise))
+            self.held[name] -= 1
+            self._occupy(name, choice.after)
+        then, otherwise = arms
+        if then:
+            self._line(f"if {condition.text}:", depth)
+            self.lines += then
+            if otherwise:
+                self._line("else:", depth)
+        elif otherwise:
+            self._line(f"if {_negated(condition)}:", depth)
+        self.lines += otherwise
+
+    def _arm(
+        self,
+        items: Sequence[Application],
+        ends: Sequence[Variable],
+        names: Sequence[str],
+        variables: Variables,
+        depth: int,
+    ) -> list[str]:
+        lines, self.lines = self.lines, []
+        self.last_shape = None
+        occupant = dict(self.occupant)
+        for end, name in zip(ends, names, strict=True):
+            self.desired[end] = name
+        self._items(items, variables, depth)
+        self._flush_all(variables, depth)
+        self._settle(ends, names, depth)
+        self.occupant = occupant
+        arm, self.lines = self.lines, lines
+        self.last_shape = None
+        return arm
+
+    def _choose(self, choice: Choice, inside: Counter[Variable]) -> str:
+        """The name under which a branch leaves a value: that of a value it may replace, or new."""
+        for end in (choice.otherwise, choice.then):
+            name = self.name.get(end)
+            is_last = self.remaining[end] - inside[end] == 1
+            if name is not None and is_last and not self.held[name]:
+                self.replaceable.add(end)
+                break
+        else:
+            name = self._pick_name(choice.after, ())
+        self.held[name] += 1
+        return name
+
+    def _condition(self, condition: Formula, variables: Variables) -> Code:
+        """What `forward` asks of a condition: a member, a stored truth, or the formula itself."""
+        if condition in self.conditions:
+            return Code(self.conditions[condition])
+        return condition.code(variables)
 
 
-def count_reads(template: Template) -> Counter[Variable]:
-    """How often each variable is read."""
-    counts: Counter[Variable] = Counter()
-    waiting: list[Application] = [*template.applications, *template.training]
-    while waiting:
-        item = waiting.pop()
-        match item:
-            case Apply():
-                counts.update(item.inputs)
-            case ApplyLoop():
-                waiting += item.items
-                for carried in item.carried:
-                    counts.update((carried.before, carried.left))
-            case ApplyBranch():
-                waiting += [*item.then, *item.otherwise]
-                for choice in item.choices:
-                    counts.update((choice.then, choice.otherwise))
-    in_training = any(output.training for output in template.outputs)
-    for output in template.outputs:
-        counts[output.variable] += 2 if in_training and not output.training else 1
-    return counts
-
-
-def _expressions(items: Sequence[Application]) -> Iterator[Any]:
-    waiting = list(items)
-    while waiting:
-        item = waiting.pop()
-        match item:
-            case Apply():
-                if not isinstance(item.callee, MemberCall):
-                    yield item.callee
-                else:
-                    yield tuple(part for label in item.callee.path for part in label)
-            case ApplyLoop():
-                waiting += item.items
-            case ApplyBranch():
-                waiting += [*item.then, *item.otherwise]
+def _negated(condition: Code) -> str:
+    if condition.text.endswith(" is not None"):
+        return condition.text.replace(" is not None", " is None")
+    return prefix("not", condition).text
 
 
 def _hints(template: Template) -> dict[Variable, str]:

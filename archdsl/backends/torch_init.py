@@ -34,7 +34,8 @@ from archdsl.backends.torch_template import (
     NewInstance,
     Template,
 )
-from archdsl.backends.torch_values import Variables, value_code
+from archdsl.backends.torch_values import Variables, loop_range, value_code
+from archdsl.backends.torch_walk import conditions
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.op import Init, Weight
 from archdsl.ir.types import DType
@@ -49,10 +50,40 @@ class Constructor:
     def __init__(self, template: Template, names: ClassNames) -> None:
         self.template = template
         self.names = names
-        self.branch_attributes: dict[Formula, str] = {}
+        self.conditions: dict[Formula, str] = {}
+        """What `forward` asks instead of a condition."""
+        self.optional: dict[Formula, str] = {}
+        """Members that are None where a condition does not hold."""
         self.lines: list[str] = []
+        self._plan_conditions()
         self._write_weights()
         self._write_items(template.constructions, "self", (), None, names.parameter, BODY)
+
+    # ------------------------------------------------------------------------------- conditions
+
+    def _plan_conditions(self) -> None:
+        """Decide what `forward` asks for: a parameter, a member, or a truth stored for it."""
+        branches = {
+            item.condition: item
+            for item in self.template.constructions
+            if isinstance(item, MakeBranch) and not item.otherwise
+        }
+        items = [*self.template.applications, *self.template.training]
+        for condition in conditions(items):
+            (name, *more) = condition.names or ("",)
+            if not set(condition.names) <= self.names.parameters.keys():
+                continue
+            member = _first_member(branches.get(condition))
+            if condition.text == name and not more:
+                self.conditions[condition] = self.names.stored_parameter(name).text
+            elif member is not None:
+                self.optional[condition] = member
+                self.conditions[condition] = f"self.{member} is not None"
+            else:
+                attribute = self.names.attribute("has_branch")
+                code = condition.code(self.names.parameter).text
+                self._line(f"self.{attribute} = {code}", BODY)
+                self.conditions[condition] = f"self.{attribute}"
 
     # ---------------------------------------------------------------------------------- members
 
@@ -91,9 +122,12 @@ class Constructor:
         self._write_items(item.then, owner, path, scope, variables, depth + 1)
         if not item.then:
             self._line("pass", depth + 1)
-        if item.otherwise:
+        absent = self.optional.get(item.condition) if depth == BODY else None
+        if item.otherwise or absent:
             self._line("else:", depth)
-            self._write_items(item.otherwise, owner, path, scope, variables, depth + 1)
+        self._write_items(item.otherwise, owner, path, scope, variables, depth + 1)
+        if absent:
+            self._line(f"self.{absent} = None", depth + 1)
 
     def loop_variables(self, loop: MakeLoop, variables: Variables) -> Variables:
         """The variables inside a loop: its own, and those around it."""
@@ -258,6 +292,15 @@ class Constructor:
         self.lines.append(f"{INDENT * depth}{text}")
 
 
+def _first_member(branch: MakeBranch | None) -> str | None:
+    """The name of the member that a branch constructs first, as an attribute."""
+    first = branch.then[0] if branch is not None and branch.then else None
+    if not isinstance(first, Make | Container):
+        return None
+    name = constant_label(first.label)
+    return name if name is not None and is_plain(name) else None
+
+
 def _empty(weight: Weight, variables: Variables) -> tuple[Code, bool]:
     """The tensor a weight begins as, and whether it is begun with that."""
     keywords = (
@@ -307,13 +350,6 @@ def _is_element(child: Construction, scope: Container) -> bool:
             return scope.indexed and plain
         case MakeBranch():
             return False
-
-
-def loop_range(loop: MakeLoop, variables: Variables) -> str:
-    """`range(n)` or `range(a, b)`."""
-    stop = value_code(loop.stop, variables).text
-    start = value_code(loop.start, variables).text
-    return f"range({stop})" if start == "0" else f"range({start}, {stop})"
 
 
 def _made_within(item: Container, target: str, variables: Variables) -> Iterator[tuple[Make, str]]:

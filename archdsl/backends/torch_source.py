@@ -6,13 +6,12 @@ import re
 from collections.abc import Mapping
 
 from archdsl.backends.naming import Namespace, comment, docstring, identifier
-from archdsl.backends.torch_flat import flat_template
+from archdsl.backends.torch_classes import class_templates
 from archdsl.backends.torch_forward import Forward
 from archdsl.backends.torch_init import Constructor
 from archdsl.backends.torch_layout import INDENT, Code, bracket, call, lay_out
 from archdsl.backends.torch_names import ClassNames
 from archdsl.backends.torch_template import Template
-from archdsl.backends.torch_trace import is_numbered_chain, trace
 from archdsl.backends.torch_values import value_code
 from archdsl.ir.model import Model
 from archdsl.version import VERSION
@@ -20,7 +19,7 @@ from archdsl.version import VERSION
 
 def emit(model: Model) -> str:
     """The source of a Python file with one class a block, the outermost last."""
-    templates = _templates(model)
+    templates = class_templates(model)
     classes = [_class_lines(template) for template in templates]
     outputs = _output_class(templates[-1])
     if outputs:
@@ -39,39 +38,6 @@ def root_class(source: str) -> str:
     return re.findall(r"^class (\w+)", source, re.MULTILINE)[-1]
 
 
-def _templates(model: Model) -> list[Template]:
-    """Every class, what is used before what uses it."""
-    names = Namespace()
-    known: dict[str, Template] = {}
-    for key in _in_order_of_use(model):
-        traced = trace(model, key)
-        template = flat_template(traced, names.claim_class(traced.block.name), known)
-        template.is_chain = is_numbered_chain(traced.block)
-        known[key] = template
-    root = known[model.entry]
-    root.is_root = True
-    if len(root.outputs) > 1:
-        root.output_class = names.claim_class(f"{root.name}Output")
-    return list(known.values())
-
-
-def _in_order_of_use(model: Model) -> list[str]:
-    """Block keys, each after all that it uses."""
-    order: dict[str, None] = {}
-    waiting = [(model.entry, False)]
-    while waiting:
-        key, is_ready = waiting.pop()
-        if key in order:
-            continue
-        if is_ready:
-            order[key] = None
-            continue
-        waiting.append((key, True))
-        inner = [m.block for m in model.blocks[key].members if m.block is not None]
-        waiting += [(block, False) for block in reversed(inner) if block not in order]
-    return list(order)
-
-
 def _class_lines(template: Template) -> list[str]:
     names = ClassNames(template)
     constructor = Constructor(template, names)
@@ -82,7 +48,7 @@ def _class_lines(template: Template) -> list[str]:
     if template.is_chain:
         body = lay_out("", call("super().__init__", constructor.chain_arguments()), 2)
         return [*lines, *_signature(template, names.parameters), *body]
-    forward = Forward(template, names, constructor.branch_attributes)
+    forward = Forward(template, names, constructor.conditions)
     forward.write()
     stored = [
         f"{INDENT * 2}self.{attribute} = {names.parameters[name]}"

@@ -94,3 +94,10 @@ def _atom(atom: Atom, variables: Variables) -> Code:
 def _quotient(symbol: str, division: FloorDiv, variables: Variables) -> Code:
     dividend = polynomial_code(division.dividend, variables)
     return infix(symbol, dividend, polynomial_code(division.divisor, variables))
+
+
+def loop_range(loop: Any, variables: Variables) -> str:
+    """`range(n)` or `range(a, b)`."""
+    stop = value_code(loop.stop, variables).text
+    start = value_code(loop.start, variables).text
+    return f"range({stop})" if start == "0" else f"range({start}, {stop})"

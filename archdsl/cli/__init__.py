@@ -1,5 +1,10 @@
 """The command line: arguments and exit codes; everything else is called."""
 
-from archdsl.cli.commands import main
+import os
+
+# Pydantic would look through all installed packages for plugins, which takes longer than a check.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
+from archdsl.cli.commands import main  # noqa: E402
 
 __all__ = ["main"]

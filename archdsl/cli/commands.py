@@ -59,7 +59,8 @@ def _text_or_name(spec: str, limits: Limits) -> str:
     """SPEC as it is, or for `-` the text from standard input."""
     if spec != "-":
         return spec
-    return click.get_text_stream("stdin", "utf-8").read(limits.file_bytes + 1) + "\n"
+    data = sys.stdin.buffer.read(limits.file_bytes + 1)
+    return data.decode("utf-8", "replace") + "\n"
 
 
 def _limits(changed: Pairs) -> Limits:
@@ -346,7 +347,7 @@ def list_(as_json: bool) -> None:
     """List the shipped models."""
     from archdsl.resources import shipped_models
 
-    models = {name: path.name for name, path in shipped_models().items()}
+    models = {name: path.name for name, path in shipped_models().items() if name.islower()}
     if as_json:
         write_json(models)
         return

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -54,13 +54,15 @@ OpField = Annotated[
 ]
 """An operator with its attributes, `{"op": "Conv", "out_channels": 64, …}` in JSON."""
 
-_DIMS = TypeAdapter(Dim)
+@cache
+def _dims() -> TypeAdapter[Dim]:
+    return TypeAdapter(Dim)
 
 
 def _read_static(data: Any) -> Any:
     match data:
         case {"size": size}:
-            return _DIMS.validate_python(size)
+            return _dims().validate_python(size)
         case {"text": str(text)}:
             return text
         case {"real": value}:
@@ -70,7 +72,7 @@ def _read_static(data: Any) -> Any:
         case None | bool() | float() | str() | Dim():
             return data
         case _:
-            return _DIMS.validate_python(data)
+            return _dims().validate_python(data)
 
 
 def _write_static(value: Any) -> Any:
@@ -82,7 +84,7 @@ def _write_static(value: Any) -> Any:
         case tuple():
             return [_write_static(item) for item in value]
         case Dim():
-            size = _DIMS.dump_python(value, mode="json")
+            size = _dims().dump_python(value, mode="json")
             return {"size": size} if isinstance(size, str) else size
         case _:
             return value
@@ -131,6 +133,8 @@ class Argument:
     name: str
     kind: Literal["int", "float", "bool", "str", "layer", "list"]
     value: Static
+    is_default: bool = False
+    """Whether nothing was written, so that the parameter's default holds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ class Obligations:
         """Raise ShapeError with the counter-example unless the condition is provable."""
         verdict = self.facts.prove(condition)
         if not verdict.proved:
-            raise refusal(verdict, message, inputs)
+            raise refusal(condition, verdict, message, inputs)
 
     def demand_at_least(self, dim: Dim, bound: int, message: str) -> None:
         """Prove a lower bound, refuse it when it can never hold, or leave it to the caller."""
@@ -75,13 +75,29 @@ class Settled(Obligations):
 SETTLED = Settled(Facts())
 
 
-def refusal(verdict: Verdict, message: str, inputs: tuple[int, ...] = ()) -> ShapeError:
+def refusal(
+    condition: Condition, verdict: Verdict, message: str, inputs: tuple[int, ...] = ()
+) -> ShapeError:
     """The error for a demand that was refuted or could not be decided."""
-    if verdict.refuted:
-        return ShapeError(message, inputs=inputs, counterexample=verdict.counterexample)
+    if verdict.counterexample is not None:
+        return ShapeError(
+            message,
+            inputs=inputs,
+            counterexample=verdict.counterexample,
+            note=_at_counterexample(condition, verdict.counterexample),
+        )
     return ShapeError(
         f"{message} (this could not be decided)",
         inputs=inputs,
         help="state what you know of the sizes with `require`",
         code="undecided",
     )
+
+
+def _at_counterexample(condition: Condition, sizes: dict[str, int]) -> str | None:
+    """What the two sizes of a comparison are at a counter-example that has any symbol."""
+    if not sizes or not isinstance(condition, Compare):
+        return None
+    left, right = condition.left.evaluate(sizes), condition.right.evaluate(sizes)
+    places = ", ".join(f"{name} = {size}" for name, size in sizes.items())
+    return f"at {places} the sizes are {left} and {right}"

@@ -36,7 +36,7 @@ class ShapeError(Exception):
     """An operator cannot take these inputs; carries facts, the semantics add the place.
 
     `inputs` are the positions of the inputs at fault; `attribute` names the attribute at fault;
-    `counterexample` is a size of each dim for which it goes wrong.
+    `counterexample` is a size of each dim for which it goes wrong, `note` what happens there.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class ShapeError(Exception):
         inputs: Sequence[int] = (),
         attribute: str | None = None,
         counterexample: dict[str, int] | None = None,
+        note: str | None = None,
         code: str = "shape-mismatch",
     ) -> None:
         super().__init__(message)
@@ -55,6 +56,7 @@ class ShapeError(Exception):
         self.inputs = tuple(inputs)
         self.attribute = attribute
         self.counterexample = counterexample
+        self.note = note
         self.code = code
 
 

@@ -68,17 +68,15 @@ class Contraction:
 
     def onnx(self, g: OnnxGraph, *xs: Operand) -> Operand:
         flat = [
-            g.reshape(x, self._binding.flat_type(names, self._dtype))
-            for x, names in zip(xs, self._operands, strict=True)
+            self._binding.flat(g, x, side) for x, side in zip(xs, self._pattern.inputs, strict=True)
         ]
-        result = self._binding.side_type(self._pattern.output, self._dtype)
         if any(len(set(names)) < len(names) for names in self._operands):
             value = self._einsum_node(g, flat)
         elif len(flat) == 1:
             value = self._alone(g, flat[0])
         else:
             value = self._chain(g, flat)
-        return Operand(g.reshape(value, result).name, result)
+        return self._binding.shaped(g, value, self._pattern.output)
 
     def _einsum_node(self, g: OnnxGraph, xs: Sequence[Operand]) -> Operand:
         """Diagonals, which no product can take."""

@@ -191,6 +191,30 @@ class Binding:
                 value = Call(".unflatten", (value, place, parts))
         return value
 
+    def flat(self, g: OnnxGraph, x: Operand, side: Side) -> Operand:
+        """In ONNX, the groups of a side taken apart."""
+        result = self.flat_type(factors(side), x.type.dtype)
+        if any(len(term) > 1 for term in side):
+            return g.reshape(x, result)
+        return _with_ones(g, "Squeeze", x, side, result)
+
+    def shaped(self, g: OnnxGraph, x: Operand, side: Side) -> Operand:
+        """In ONNX, the groups of a side put together."""
+        result = self.side_type(side, x.type.dtype)
+        if any(len(term) > 1 for term in side):
+            x = g.reshape(x, result)
+        else:
+            x = _with_ones(g, "Unsqueeze", x, side, result)
+        return Operand(x.name, result)
+
+
+def _with_ones(g: OnnxGraph, op_type: str, x: Operand, side: Side, result: TensorType) -> Operand:
+    """Axes of size 1 removed or inserted: unlike Reshape this needs no sizes."""
+    places = [place for place, term in enumerate(side) if not term]
+    if not places:
+        return x
+    return g.node(op_type, x, g.constant(places, DType.INT64), type=result)
+
 
 def closed(value: Any, side: Side) -> Any:
     """In torch, the groups of a side put together."""
@@ -250,10 +274,11 @@ class Rearrangement:
         return closed(value, self._right)
 
     def onnx(self, g: OnnxGraph, x: Operand) -> Operand:
-        if self._before != self._after:
-            x = g.reshape(x, self._binding.flat_type(self._before, x.type.dtype))
-            x = turned(g, x, self._before, self._after)
-        return Operand(g.reshape(x, self.result).name, self.result)
+        if self._before == self._after and any(len(term) > 1 for term in self._right):
+            return Operand(g.reshape(x, self.result).name, self.result)
+        x = self._binding.flat(g, x, self._left)
+        x = turned(g, x, self._before, self._after)
+        return self._binding.shaped(g, x, self._right)
 
 
 class Splitting:

@@ -41,7 +41,9 @@ class Concat(Op, function="concat"):
             _demand_fit(check, result, other, number, place)
             total = result.dims[place] + other.dims[place]
             result = _with_shared_names(result, other).with_dim(place, total)
-        return result
+        axes = list(result.axes)
+        axes[place] = xs[0].axes[place] or axes[place]
+        return TensorType(result.dtype, result.dims, tuple(axes))
 
     def _demand_axis(self, x: TensorType, place: int, number: int) -> None:
         """An axis that is given by name must not be another one in a further value."""

@@ -36,7 +36,7 @@ class Reshape(Op, function="reshape"):
         return TensorType(x.dtype, sizes, _kept_names(x, sizes))
 
     def torch_call(self, x: TensorType) -> Call:
-        return Call(".reshape", (Input(0), *self.shape))
+        return Call(".reshape", (Input(0), *(self.shape or ((),))))
 
     def onnx(self, g: OnnxGraph, x: Operand) -> Operand:
         return reshaped(g, x, self.infer(SETTLED, x.type))
@@ -148,7 +148,8 @@ class Permute(Op, function="permute"):
         return reordered(x, places)
 
     def torch_call(self, x: TensorType) -> Call:
-        return Call(".permute", (Input(0), *(torch_axis(x, axis) for axis in self.axes)))
+        axes = tuple(torch_axis(x, axis) for axis in self.axes)
+        return Call(".permute", (Input(0), *(axes or ((),))))
 
     def onnx(self, g: OnnxGraph, x: Operand) -> Operand:
         return _transposed(g, x, positions(x.type, self.axes))
@@ -294,7 +295,7 @@ class Expand(Op, function="expand"):
         return wanted
 
     def torch_call(self, x: TensorType) -> Call:
-        return Call(".expand", (Input(0), *self.shape))
+        return Call(".expand", (Input(0), *(self.shape or ((),))))
 
     def onnx(self, g: OnnxGraph, x: Operand) -> Operand:
         result = self.infer(SETTLED, x.type)

@@ -61,7 +61,8 @@ class _Filled(Op, ABC):
 
     def torch_call(self) -> Call:
         keywords: dict[str, Any] = {**self.changed("dtype"), "device": Device()}
-        return Call(f"torch.{self.function}", (*self.shape,), keywords)
+        sizes = self.shape or ((),)
+        return Call(f"torch.{self.function}", sizes, keywords)
 
     def onnx(self, g: OnnxGraph) -> Operand:
         return _filled(g, self.number, TensorType.of(self.dtype, *self.shape))

@@ -70,7 +70,7 @@ class Body:
         self, problem: Problem, statement: ast.Statement, env: Environment
     ) -> Unknown | None:
         """Report a problem; what the statement would have bound or returned is unknown."""
-        self.program.diagnostics.add(problem.diagnostic)
+        self.program.report(problem)
         self.failed = True
         match statement:
             case ast.Assignment():
@@ -346,13 +346,19 @@ class Body:
                 raise Problem(problems.result_name_differs(item.span, declared, item.name))
             if result.training != item.training:
                 raise Problem(problems.result_training_differs(item.span, result.training))
-            self._check_type(result, item, env)
+            self._check_type(definition, result, item, env)
             named.append(
                 ReturnedValue(declared or item.name, item.value, item.training, item.span)
             )
         return named
 
-    def _check_type(self, result: ast.Result, item: ReturnedValue, env: Environment) -> None:
+    def _check_type(
+        self,
+        definition: ast.Definition,
+        result: ast.Result,
+        item: ReturnedValue,
+        env: Environment,
+    ) -> None:
         actual = self.builder.type(item.value)
         declared = result.type
         if declared.dims is None:
@@ -368,8 +374,10 @@ class Body:
             chain = self.builder.chain(item.value)
             raise Problem(problems.wrong_result_rank(item.span, declared.span, text, actual, chain))
         axes = list(actual.axes)
+        sizes = {parameter.name.text for parameter in definition.parameters}
         for position, dim in enumerate(written):
-            if isinstance(dim, ast.Name):
+            # A parameter in a result is a size: it names only an axis that has no name yet.
+            if isinstance(dim, ast.Name) and (dim.text not in sizes or axes[position] is None):
                 axes[position] = dim.text
             self._check_dim(dim, actual.dims[position], actual, item, env)
         value = self.builder.values[item.value.index]

@@ -14,6 +14,7 @@ from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.semantics import statics
 from archdsl.semantics.attributes import attribute_origins, is_axis, operator_with
 from archdsl.semantics.initialisers import INITIALISERS, initialiser, literal_values
+from archdsl.semantics.parameters import bind_parameters
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment
 from archdsl.semantics.specialise import apply_block
@@ -87,7 +88,7 @@ class Calls:
         return self._template(prepared)
 
     def stage(
-        self, node: ast.Expression, piped: Sequence[Tensor], label: str | None, env: Environment
+        self, node: ast.Expression, piped: Sequence[Tensor | Unknown], label: str | None, env: Environment
     ) -> Evaluated:
         """Apply what stands after an arrow to what is piped in."""
         if isinstance(node, ast.Call):
@@ -105,7 +106,7 @@ class Calls:
         return self.apply(value, piped, label, node.span)
 
     def apply(
-        self, value: Evaluated, piped: Sequence[Tensor], label: str | None, span: Span
+        self, value: Evaluated, piped: Sequence[Tensor | Unknown], label: str | None, span: Span
     ) -> Evaluated:
         """Apply a layer, function or instance that was evaluated already."""
         if isinstance(value, Unknown):
@@ -270,11 +271,9 @@ class Calls:
     # ------------------------------------------------------------------------------ application
 
     def _apply_prepared(
-        self, prepared: Prepared, piped: Sequence[Tensor], label: str | None
+        self, prepared: Prepared, piped: Sequence[Tensor | Unknown], label: str | None
     ) -> Evaluated:
         operands = [(tensor, prepared.span) for tensor in piped] + prepared.tensors
-        if any(isinstance(operand, Unknown) for operand, _ in operands):
-            return UNKNOWN
         path: str | None = None
         template = prepared.target
         if isinstance(template, Instance):
@@ -284,10 +283,22 @@ class Calls:
         positional = template.positional + tuple(prepared.positional)
         keywords = {**template.keywords, **prepared.keywords}
         merged = replace(template, positional=positional, keywords=keywords, span=prepared.span)
+        if any(isinstance(operand, Unknown) for operand, _ in operands):
+            self._check_arguments(merged)
+            return UNKNOWN
         if isinstance(merged.target, BlockDefinition):
             tensors = self._tensors_only(operands)
             return apply_block(self._body, merged.target, merged, tensors, label, path)
         return self._apply_operator(merged.target, merged, operands, label, path)
+
+    def _check_arguments(self, template: Template) -> None:
+        """Find what is wrong with the arguments alone, where the input failed already."""
+        if isinstance(template.target, BlockDefinition):
+            bind_parameters(self._body, template.target, template)
+            return
+        _, keywords = self._split_initialisers(template.target, template)
+        positional = template.positional[: len(template.target.positional)]
+        operator_with(template.target, template.name, positional, keywords, template.span)
 
     def _tensors_only(self, operands: Sequence[tuple[Evaluated, Span]]) -> list[Tensor]:
         for operand, span in operands:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from archdsl.semantics.body import Body
 
 
+Flowing = Tensor | Unknown
+
+
 class Pipelines:
     """Evaluates the forms in which tensors flow through layers."""
 
@@ -50,18 +53,16 @@ class Pipelines:
             return value
         return self._body.calls.apply(value, self._entering(env, span), None, span)
 
-    def _entering(self, env: Environment, span: Span) -> list[Tensor] | None:
+    def _entering(self, env: Environment, span: Span) -> list[Flowing]:
         entering = env.find("it")
         if entering is None:
             raise Problem(problems.nothing_enters(span))
         return self._tensors(entering, span)
 
-    def _tensors(self, value: Evaluated, span: Span) -> list[Tensor] | None:
-        """What flows on along an arrow; None when it already failed."""
+    def _tensors(self, value: Evaluated, span: Span) -> list[Flowing]:
+        """What flows on along an arrow; what already failed flows on as unknown."""
         match value:
-            case Unknown():
-                return None
-            case Tensor():
+            case Tensor() | Unknown():
                 return [value]
             case Tensors():
                 return list(value.items)
@@ -79,10 +80,8 @@ class Pipelines:
     # ------------------------------------------------------------------------------- one stage
 
     def _stage_of(
-        self, node: ast.Expression, piped: list[Tensor] | None, env: Environment
+        self, node: ast.Expression, piped: list[Flowing], env: Environment
     ) -> Evaluated:
-        if piped is None:
-            return UNKNOWN
         label: ast.Label | None = None
         if isinstance(node, ast.Stage):
             label, node = node.label, node.body
@@ -95,7 +94,7 @@ class Pipelines:
     def _apply(
         self,
         node: ast.Expression,
-        piped: list[Tensor],
+        piped: list[Flowing],
         label: str | None,
         label_span: Span,
         env: Environment,
@@ -142,24 +141,19 @@ class Pipelines:
 
     # ------------------------------------------------------------------------------------ forks
 
-    def _merge(self, node: ast.Merge, piped: list[Tensor], env: Environment) -> Evaluated:
-        results: list[Tensor] = []
-        failed = False
+    def _merge(self, node: ast.Merge, piped: list[Flowing], env: Environment) -> Evaluated:
+        results: list[Flowing] = []
         for branch in node.branches:
             value = self._branch(branch, piped, env)
-            if isinstance(value, Tensor):
-                results.append(value)
-                self._body.builder.call_value(value, self.label_text(branch.label, env))
-            elif isinstance(value, Unknown):
-                failed = True
-            else:
+            if not isinstance(value, Tensor | Unknown):
                 raise Problem(problems.wrong_kind(branch.span, "one tensor", describe(value)))
-        if failed:
-            return UNKNOWN
+            results.append(value)
+            if isinstance(value, Tensor):
+                self._body.builder.call_value(value, self.label_text(branch.label, env))
         return self._body.calls.stage(node.function, results, None, env)
 
     def _branch(
-        self, branch: ast.Branch, piped: list[Tensor], env: Environment
+        self, branch: ast.Branch, piped: list[Flowing], env: Environment
     ) -> Evaluated:
         label = self.label_text(branch.label, env)
         inner = env.inner(_one_or_all(piped))
@@ -184,7 +178,7 @@ class Pipelines:
     def _repeat(
         self,
         node: ast.Repeat,
-        piped: list[Tensor],
+        piped: list[Flowing],
         label: str | None,
         label_span: Span,
         env: Environment,
@@ -194,17 +188,22 @@ class Pipelines:
             return UNKNOWN
         total = self._body.program.repetitions(count, node.count.span)
         if label is None:
-            return self._passes(node, piped, total, count, env)
+            return self._passes(node, piped, total, count, False, env)
         with self._body.builder.labelled(label, label_span):
-            return self._passes(node, piped, total, count, env)
+            return self._passes(node, piped, total, count, True, env)
 
     def _passes(
-        self, node: ast.Repeat, piped: list[Tensor], total: int, count: Dim, env: Environment
+        self,
+        node: ast.Repeat,
+        piped: list[Flowing],
+        total: int,
+        count: Dim,
+        is_labelled: bool,
+        env: Environment,
     ) -> Evaluated:
         value = _one_or_all(piped)
         single = self._single_layer(node, env)
-        shared: Evaluated = None if not node.share else self._shared(node, single, env)  # pyright: ignore
-        is_labelled = bool(self._body.builder.names.prefix)
+        shared: Evaluated = None if not node.share else self._shared(node, single, is_labelled, env)  # pyright: ignore
         for index in range(total):
             frame = Frame(
                 kind="repeat",
@@ -219,8 +218,6 @@ class Pipelines:
                 number = Dim.of(index).with_origin(Dim.symbol(node.index))
                 inner.variables[node.index] = number
             tensors = self._tensors(value, node.span)
-            if tensors is None:
-                return UNKNOWN
             with self._body.builder.frame(frame):
                 value = self._pass(node, tensors, single, shared, index, is_labelled, inner)
         return value
@@ -236,7 +233,7 @@ class Pipelines:
         return value if self._is_layer(value, probe) else None
 
     def _shared(
-        self, node: ast.Repeat, single: ast.Expression | None, env: Environment
+        self, node: ast.Repeat, single: ast.Expression | None, is_labelled: bool, env: Environment
     ) -> Evaluated:
         """The one instance that `repeat n share` applies again and again."""
         if single is None:
@@ -244,14 +241,13 @@ class Pipelines:
         template = self._body.expressions.evaluate(single, env)
         if not isinstance(template, Template):
             raise Problem(problems.share_needs_one_layer(node.span))
-        in_scope = bool(self._body.builder.names.prefix)
-        path = self._body.builder.claim("0" if in_scope else None, single.span)
+        path = self._body.builder.claim("0" if is_labelled else None, single.span)
         return Instance(template, path)
 
     def _pass(
         self,
         node: ast.Repeat,
-        piped: list[Tensor],
+        piped: list[Flowing],
         single: ast.Expression | None,
         shared: Evaluated | None,
         index: int,
@@ -269,7 +265,10 @@ class Pipelines:
             return self._body.scope(node.body, env, node.span)
 
 
-def _one_or_all(tensors: Sequence[Tensor]) -> Evaluated:
-    return tensors[0] if len(tensors) == 1 else Tensors(tuple(tensors))
+def _one_or_all(tensors: Sequence[Flowing]) -> Evaluated:
+    if len(tensors) == 1:
+        return tensors[0]
+    known = tuple(tensor for tensor in tensors if isinstance(tensor, Tensor))
+    return Tensors(known) if len(known) == len(tensors) else UNKNOWN
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from archdsl import problems
 from archdsl.diagnostics import Diagnostics
@@ -38,6 +39,21 @@ NESTING_SLACK = 2
 """Evaluation nests somewhat deeper than the text: a stage in a scope in a block counts each."""
 
 
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A block being expanded: with which arguments, and where it is applied."""
+
+    block: BlockDefinition
+    arguments: Mapping[str, Evaluated]
+    span: Span
+
+    @property
+    def text(self) -> str:
+        """The block with its arguments, `Attention(heads=3)`."""
+        given = [f"{name}={_shown(value)}" for name, value in self.arguments.items()]
+        return f"{self.block.name}({', '.join(given)})"
+
+
 class Program:
     """Expands one model; every block is expanded once for each way it is specialised."""
 
@@ -50,7 +66,7 @@ class Program:
         self.root_environment: Environment | None = None
         self._keys: dict[object, str | None] = {}
         self._flat_nodes: dict[str, int] = {}
-        self._expanding: list[BlockDefinition] = []
+        self._expanding: list[Application] = []
         self._steps = 0
         self._depth = 0
         self._counted = 0
@@ -101,6 +117,11 @@ class Program:
         bound = getattr(self.limits, limit)
         self.diagnostics.add(problems.limit_exceeded(span, limit, bound))
         return LimitExceeded(limit, bound)
+
+    def report(self, problem: Problem) -> None:
+        """Report a problem, and through which applications of blocks it was reached."""
+        reached = [(item.text, item.span) for item in self._expanding[1:]]
+        self.diagnostics.add(problems.inside(problem.diagnostic, reached))
 
     # --------------------------------------------------------------------------------- names
 
@@ -230,12 +251,12 @@ class Program:
         )
         if key in self._keys:
             return self._keys[key]
-        if any(block.definition is other.definition for other in self._expanding):
-            names = [other.name for other in self._expanding] + [block.name]
+        if any(block.definition is other.block.definition for other in self._expanding):
+            names = [other.block.name for other in self._expanding] + [block.name]
             raise Problem(problems.recursive_block(span, names))
         self._keys[key] = None
         with self.deeper(span):
-            built = self._expand(block, arguments, binding)
+            built = self._expand(Application(block, arguments, span), binding)
         if built is None:
             return None
         name = block.name
@@ -249,8 +270,9 @@ class Program:
         return name
 
     def _expand(
-        self, block: BlockDefinition, arguments: Mapping[str, Evaluated], binding: Binding
+        self, application: Application, binding: Binding
     ) -> tuple[Block, int] | None:
+        block, arguments = application.block, application.arguments
         builder = BlockBuilder(self.diagnostics)
         for name in binding.symbols:
             builder.facts = builder.facts.with_symbol(name)
@@ -258,11 +280,11 @@ class Program:
         env = self._environment(block, arguments, binding, builder)
         if not self._expanding:
             self.root_body, self.root_environment = body, env
-        self._expanding.append(block)
+        self._expanding.append(application)
         try:
             returned = self._returned(body, block, env)
         except Problem as problem:
-            self.diagnostics.add(problem.diagnostic)
+            self.report(problem)
             return None
         finally:
             self._expanding.pop()

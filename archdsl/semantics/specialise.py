@@ -261,7 +261,6 @@ def _fresh(name: str, theirs: Dim, binding: Binding) -> Dim:
     if theirs.value is not None:
         size = theirs.without_origin().with_origin(Dim.symbol(name))
         binding.sizes[name] = size
-        binding.axes.setdefault(name, None)
         # The caller's expression for a constant serves only to write readable source.
         return size
     binding.symbols[name] = theirs

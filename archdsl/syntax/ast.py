@@ -10,31 +10,31 @@ from archdsl.source import Span
 # ------------------------------------------------------------------------------- expressions
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Name:
     span: Span
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Integer:
     span: Span
     value: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Real:
     span: Span
     value: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class String:
     span: Span
     value: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Constant:
     """`true`, `false` or `none`."""
 
@@ -42,13 +42,13 @@ class Constant:
     value: bool | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ListLiteral:
     span: Span
     items: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Argument:
     """One argument of a call; `name` is None when it is positional."""
 
@@ -57,28 +57,28 @@ class Argument:
     value: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Call:
     span: Span
     function: Expression
     arguments: tuple[Argument, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Index:
     span: Span
     value: Expression
     index: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Attribute:
     span: Span
     value: Expression
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Unary:
     """`-x` or `not x`."""
 
@@ -87,7 +87,7 @@ class Unary:
     operand: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Chain:
     """A run of operators of one precedence, `first (operator operand)*`, without nesting.
 
@@ -99,7 +99,7 @@ class Chain:
     rest: tuple[tuple[str, Expression], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Choice:
     """`if condition then a else b`."""
 
@@ -112,7 +112,7 @@ class Choice:
 # --------------------------------------------------------------------------------- pipelines
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Label:
     """A name, possibly with interpolated parts: literal texts and expressions by turns."""
 
@@ -120,7 +120,7 @@ class Label:
     parts: tuple[str | Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Stage:
     """One step of a pipeline, with or without a label."""
 
@@ -129,7 +129,7 @@ class Stage:
     body: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Pipeline:
     """`head -> stage -> stage`."""
 
@@ -138,14 +138,14 @@ class Pipeline:
     stages: tuple[Stage, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Branch:
     span: Span
     label: Label
     stages: tuple[Stage, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Merge:
     """A fork under its merge: `concat(axis=C) { a: …; b: … }`."""
 
@@ -154,7 +154,7 @@ class Merge:
     branches: tuple[Branch, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Scope:
     """`{ … }` as a stage."""
 
@@ -162,7 +162,7 @@ class Scope:
     body: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Repeat:
     """`repeat count [share] [as index] { … }`."""
 
@@ -196,14 +196,14 @@ Expression = (
 # -------------------------------------------------------------------------------- statements
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Assignment:
     span: Span
     targets: tuple[Name, ...]
     value: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Returned:
     """One returned value: with its name if given; `training` ones exist while training only."""
 
@@ -213,13 +213,13 @@ class Returned:
     training: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Return:
     span: Span
     values: tuple[Returned, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class If:
     span: Span
     condition: Expression
@@ -227,7 +227,7 @@ class If:
     otherwise: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class For:
     """`for i in a..b` (stop is given) or `for item in list` (stop is None)."""
 
@@ -238,20 +238,20 @@ class For:
     body: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Require:
     span: Span
     condition: Expression
     message: String | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Expect:
     span: Span
     condition: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class WeightDeclaration:
     """`param name: type = initialiser` or `buffer …`."""
 
@@ -262,7 +262,7 @@ class WeightDeclaration:
     value: Expression | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ExpressionStatement:
     span: Span
     value: Expression
@@ -275,14 +275,14 @@ Statement = (
 # ------------------------------------------------------------------------------ declarations
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Ellipsis:
     """`...` in a tensor type: any number of further axes."""
 
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Type:
     """`int`, `int[4]`, `[N, C]` or `int64[B, T]`: a name or None, and dims or None."""
 
@@ -291,7 +291,7 @@ class Type:
     dims: tuple[Expression | Ellipsis, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Parameter:
     span: Span
     name: Name
@@ -299,7 +299,7 @@ class Parameter:
     default: Expression | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Result:
     span: Span
     name: Name | None
@@ -307,7 +307,7 @@ class Result:
     training: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Definition:
     """A block or a model: what is static, what flows in, what flows out, and the body."""
 
@@ -321,7 +321,7 @@ class Definition:
     body: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Family:
     """`model resnet50 = ResNet(…) { expect … }`."""
 
@@ -332,21 +332,21 @@ class Family:
     body: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class FileConstant:
     span: Span
     name: Name
     value: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ImportedName:
     span: Span
     name: Name
     alias: Name | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Import:
     """`import std.vision (A)` has a dotted path, `import "file.arch" (A as B)` a file name."""
 
@@ -360,7 +360,7 @@ class Import:
 Item = Import | Definition | Family | FileConstant
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class File:
     """A whole file: its edition (None when the line is missing) and its items in order."""
 

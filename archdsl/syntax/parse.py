@@ -10,7 +10,7 @@ from lark import Lark, Token, UnexpectedCharacters, UnexpectedInput, UnexpectedT
 from archdsl import problems
 from archdsl.diagnostics import Diagnostic
 from archdsl.limits import Limits
-from archdsl.resources import grammar_text
+from archdsl.resources import grammar_text, table_cache
 from archdsl.source import Source, Span
 from archdsl.syntax import ast
 from archdsl.syntax.hints import hint_for
@@ -43,18 +43,19 @@ class _Parser:
         self.lark = Lark(
             grammar_text(),
             parser="lalr",
-            start=["file", "disjunction"],
+            start="file",
             transformer=cast(Any, self.callbacks),
             postlex=cast(Any, self.newlines),
             maybe_placeholders=True,
+            cache=table_cache(),
         )
 
-    def parse(self, text: str, start: str, builder: TreeBuilder, nesting: int) -> Any:
+    def parse(self, text: str, builder: TreeBuilder, nesting: int) -> ast.File:
         before = getattr(self.callbacks, "builder", builder)
         self.callbacks.builder = builder
         self.newlines.filter = Newlines(nesting)
         try:
-            return self.lark.parse(text, start=start)
+            return cast(Any, self.lark.parse(text))
         finally:
             self.callbacks.builder = before
 
@@ -81,7 +82,7 @@ def parse(source: Source, limits: Limits) -> tuple[ast.File | None, list[Diagnos
         return None, [refused]
     builder = TreeBuilder(source.name, lambda text, at: parse_fragment(source, text, at, limits))
     try:
-        return _parser().parse(source.text, "file", builder, limits.nesting), []
+        return _parser().parse(source.text, builder, limits.nesting), []
     except UnexpectedInput as error:
         return None, [_syntax_problem(source, error)]
     except NestingTooDeep as error:
@@ -101,14 +102,21 @@ class FragmentError(Exception):
         self.diagnostic = diagnostic
 
 
+FRAGMENT = "_ ="
+"""Makes a file of an expression, so that the grammar needs one start only."""
+
+
 def parse_fragment(source: Source, text: str, offset: int, limits: Limits) -> ast.Expression:
     """An expression that stands inside a label or string, with spans in the whole file."""
-    builder = _Shifted(source.name, offset)
+    builder = _Shifted(source.name, offset - len(FRAGMENT))
+    span = Span(source.name, offset, offset + len(text))
     try:
-        return _parser().parse(text, "disjunction", builder, limits.nesting)
+        items = _parser().parse(FRAGMENT + text, builder, limits.nesting).items
     except UnexpectedInput:
-        span = Span(source.name, offset, offset + len(text))
-        raise FragmentError(problems.bad_interpolation(span, text)) from None
+        items = ()
+    if len(items) == 1 and isinstance(items[0], ast.FileConstant):
+        return items[0].value
+    raise FragmentError(problems.bad_interpolation(span, text))
 
 
 class _Shifted(TreeBuilder):

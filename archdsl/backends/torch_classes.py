@@ -1,0 +1,166 @@
+"""Which classes a model becomes: one for every block of one name, where they can be merged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from archdsl.backends.naming import Namespace
+from archdsl.backends.torch_cases import Mismatch
+from archdsl.backends.torch_merge import Wanted, merged
+from archdsl.backends.torch_template import Template
+from archdsl.backends.torch_trace import Trace, is_numbered_chain, plain, trace
+from archdsl.ir.model import Block, Model
+
+
+def class_templates(model: Model) -> list[Template]:
+    """Every class, what is used before what uses it; the outermost last."""
+    names = Namespace()
+    known: dict[str, Template] = {}
+    templates: list[Template] = []
+    for keys in _groups(model):
+        traces = [trace(model, key) for key in keys]
+        defaults = _defaults(model, keys)
+        for members in _mergeable(traces, known, defaults):
+            name = names.claim_class(members[0].block.name)
+            template = _merged(members, Wanted(name, known, defaults))
+            templates.append(template)
+            known.update((member.key, template) for member in members)
+    root = templates[-1]
+    root.is_root = True
+    if len(root.outputs) > 1:
+        root.output_class = names.claim_class(f"{root.name}Output")
+    return templates
+
+
+def _merged(traces: Sequence[Trace], wanted: Wanted) -> Template:
+    try:
+        return merged(traces, wanted)
+    except Mismatch:
+        return merged(traces, Wanted(wanted.name, wanted.classes, {}, expanded=True))
+
+
+def _mergeable(
+    traces: Sequence[Trace], known: Mapping[str, Template], defaults: Mapping[str, Any]
+) -> list[list[Trace]]:
+    """The specialisations that make one class together: all, or those of one skeleton, or one."""
+    waiting = [list(traces)]
+    if not _can_merge(traces, known, defaults):
+        alike: dict[Any, list[Trace]] = {}
+        for traced in traces:
+            alike.setdefault(_skeleton(traced, known), []).append(traced)
+        waiting = list(alike.values())
+    found: list[list[Trace]] = []
+    for group in waiting:
+        if len(group) == 1 or _can_merge(group, known, defaults):
+            found.append(group)
+        else:
+            found += [[traced] for traced in group]
+    return found
+
+
+def _can_merge(
+    traces: Sequence[Trace], known: Mapping[str, Template], defaults: Mapping[str, Any]
+) -> bool:
+    try:
+        merged(traces, Wanted("", known, defaults))
+    except Mismatch:
+        return False
+    return True
+
+
+def _skeleton(traced: Trace, known: Mapping[str, Template]) -> Any:
+    """What specialisations that merge easily have in common."""
+    block = traced.block
+    members = tuple(
+        (m.path, id(known[m.block]) if m.block else None, len(m.weights)) for m in block.members
+    )
+    nodes = tuple(
+        (node.member, type(node.op), len(node.inputs), len(node.frames)) for node in block.nodes
+    )
+    return is_numbered_chain(block), members, nodes
+
+
+# ------------------------------------------------------------------------------------- the order
+
+
+def _groups(model: Model) -> list[list[str]]:
+    """Keys of blocks of one name, each group after all that it uses."""
+    order = _in_order_of_use(model)
+    groups: dict[Any, list[str]] = {}
+    height: dict[str, int] = {}
+    for key in order:
+        inner = [height[used] for used in _used(model.blocks[key])]
+        height[key] = 1 + max(inner, default=0)
+        groups.setdefault(model.blocks[key].name, []).append(key)
+    sorted_groups = _sorted(model, groups)
+    if sorted_groups is not None:
+        return sorted_groups
+    by_height: dict[Any, list[str]] = {}
+    for key in sorted(order, key=lambda key: height[key]):
+        by_height.setdefault((height[key], model.blocks[key].name), []).append(key)
+    return list(by_height.values())
+
+
+def _sorted(model: Model, groups: Mapping[Any, list[str]]) -> list[list[str]] | None:
+    """Groups in order of use; None where two use each other."""
+    owner = {key: name for name, keys in groups.items() for key in keys}
+    done: dict[Any, None] = {}
+    running: set[Any] = set()
+    waiting = [(owner[model.entry], False)]
+    while waiting:
+        name, is_ready = waiting.pop()
+        if name in done:
+            continue
+        if is_ready:
+            running.discard(name)
+            done[name] = None
+            continue
+        if name in running:
+            return None
+        running.add(name)
+        waiting.append((name, True))
+        used = dict.fromkeys(
+            owner[inner] for key in groups[name] for inner in _used(model.blocks[key])
+        )
+        if any(inner in running for inner in used):
+            return None
+        waiting += [(inner, False) for inner in reversed(used) if inner not in done]
+    return [groups[name] for name in done]
+
+
+def _in_order_of_use(model: Model) -> list[str]:
+    """Block keys, each after all that it uses."""
+    order: dict[str, None] = {}
+    waiting = [(model.entry, False)]
+    while waiting:
+        key, is_ready = waiting.pop()
+        if key in order:
+            continue
+        if is_ready:
+            order[key] = None
+            continue
+        waiting.append((key, True))
+        inner = reversed(_used(model.blocks[key]))
+        waiting += [(block, False) for block in inner if block not in order]
+    return list(order)
+
+
+def _used(block: Block) -> list[str]:
+    return list(dict.fromkeys(m.block for m in block.members if m.block is not None))
+
+
+def _defaults(model: Model, keys: Sequence[str]) -> dict[str, Any]:
+    """The defaults of a block's parameters; those of the outermost are what it was built with."""
+    if model.entry in keys:
+        arguments = model.root.arguments
+        return {a.name: plain(a.value) for a in arguments if a.kind != "layer"}
+    wanted = set(keys)
+    return {
+        argument.name: plain(argument.value)
+        for block in model.blocks.values()
+        for member in block.members
+        if member.block in wanted
+        for argument in member.arguments
+        if argument.is_default and argument.kind != "layer"
+    }

@@ -1,0 +1,257 @@
+"""Specialisations of one block merged into one class, with the parameters it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from archdsl.backends.torch_applications import Applications
+from archdsl.backends.torch_cases import Case, Mismatch, fit_lowered
+from archdsl.backends.torch_constructions import Constructions, Scopes, level
+from archdsl.backends.torch_formula import Formula
+from archdsl.backends.torch_lowering import rewrite
+from archdsl.backends.torch_regions import Rows, merge, regions
+from archdsl.backends.torch_template import (
+    Apply,
+    ApplyBranch,
+    ApplyLoop,
+    Construction,
+    Container,
+    Make,
+    MakeBranch,
+    MakeLoop,
+    MemberCall,
+    NewInstance,
+    Output,
+    Template,
+    Variable,
+)
+from archdsl.backends.torch_trace import (
+    Step,
+    Trace,
+    chains,
+    collapse,
+    containers,
+    is_numbered_chain,
+)
+from archdsl.backends.torch_walk import walk
+from archdsl.ir.dims import Dim
+from archdsl.ir.op import Weight
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How a class is to be written."""
+
+    name: str
+    classes: Mapping[str, Template]
+    defaults: Mapping[str, Any]
+    expanded: bool = False
+    """Everything as it is, without parameters, loops and conditions."""
+
+
+def merged(traces: Sequence[Trace], wanted: Wanted) -> Template:
+    """The template of a class that is each of these specialisations; Mismatch if there is none."""
+    return _Merger(traces, wanted).template()
+
+
+class _Merger:
+    def __init__(self, traces: Sequence[Trace], wanted: Wanted) -> None:
+        self.traces = traces
+        self.wanted = wanted
+        self.chained = _common_chains(traces)
+        self.scopes = [
+            Scopes(traced, containers(traced.made), scopes)
+            for traced, scopes in zip(traces, self.chained, strict=True)
+        ]
+        level(self.scopes)
+        names = [{} if wanted.expanded else traced.names for traced in traces]
+        self.cases = [Case(at, values) for at, values in enumerate(names)]
+        self.is_chain = all(is_numbered_chain(traced.block) for traced in traces)
+
+    def template(self) -> Template:
+        first = self.traces[0].block
+        for traced in self.traces[1:]:
+            _demand_alike(self.traces[0], traced)
+        constructions = self._constructions()
+        flow = Applications(self.traces, self.cases)
+        inputs = self._inputs(flow)
+        applications = self._applications(flow, training=False)
+        outer = Applications(self.traces, self.cases, flow, counter=flow.counter)
+        training = self._applications(outer, training=True)
+        outputs = [
+            Output(port.name, self._output(outer if port.training else flow, at), port.training)
+            for at, port in enumerate(first.outputs)
+        ]
+        template = Template(
+            name=self.wanted.name,
+            doc=first.doc,
+            parameters=(),
+            defaults={},
+            sizes=self.traces[0].sizes,
+            constructions=constructions,
+            applications=applications,
+            training=training,
+            inputs=inputs,
+            outputs=outputs,
+            weights=self._weights(),
+            is_chain=self.is_chain,
+        )
+        self._set_parameters(template)
+        return template
+
+    def _constructions(self) -> list[Construction]:
+        sink = Constructions(
+            self.scopes, self.wanted.classes, indexed=self.is_chain, expanded=self.wanted.expanded
+        )
+        sink.scope(["" for _ in self.cases], self.cases)
+        if self.is_chain and any(isinstance(item, MakeBranch) for item in sink.items):
+            raise Mismatch("a chain with branches")
+        return sink.items
+
+    def _inputs(self, flow: Applications) -> list[tuple[str, Variable]]:
+        block = self.traces[0].block
+        for at, borrowed in enumerate(block.borrowed):
+            flow.define(self._values(lambda b, at=at: b.borrowed[at].value), borrowed.path)
+        return [
+            (port.name, flow.define(self._values(lambda b, at=at: b.inputs[at].value)))
+            for at, port in enumerate(block.inputs)
+        ]
+
+    def _weights(self) -> list[Weight]:
+        blocks = [traced.block for traced in self.traces]
+        return [
+            replace(weight, dims=self._weight_dims([block.weights[at] for block in blocks]))
+            for at, weight in enumerate(blocks[0].weights)
+        ]
+
+    def _weight_dims(self, weights: Sequence[Weight]) -> tuple[Any, ...]:
+        return fit_lowered([weight.dims for weight in weights], self.cases)
+
+    def _values(self, pick: Any) -> dict[Case, int]:
+        return {case: pick(self.traces[case.specialisation].block) for case in self.cases}
+
+    def _applications(self, flow: Applications, *, training: bool) -> list[Any]:
+        flow.expanded = self.wanted.expanded
+        rows = [
+            regions([(self._frames(scopes, step), step) for step in steps])
+            for scopes, steps in zip(self.scopes, self._steps(training=training), strict=True)
+        ]
+        merge(Rows(self.cases, rows), flow)
+        return flow.items
+
+    def _steps(self, *, training: bool) -> Iterator[list[Step]]:
+        for traced, scopes in zip(self.traces, self.chained, strict=True):
+            steps = collapse(traced, scopes)
+            yield [step for step in steps if step.training is training]
+
+    def _frames(self, scopes: Scopes, step: Step) -> tuple[Any, ...]:
+        if isinstance(step.callee, str) and step.callee in scopes.depth:
+            return step.frames[: scopes.depth[step.callee]]
+        return step.frames
+
+    def _output(self, flow: Applications, at: int) -> Variable:
+        return flow.read(
+            {
+                case: self._trace(case).value(self._trace(case).block.outputs[at].value)
+                for case in self.cases
+            }
+        )
+
+    def _trace(self, case: Case) -> Trace:
+        return self.traces[case.specialisation]
+
+    # -------------------------------------------------------------------------------- parameters
+
+    def _set_parameters(self, template: Template) -> None:
+        used = set(names_in(template))
+        order = dict.fromkeys(name for traced in self.traces for name in traced.names)
+        arguments = {argument.name for argument in self.traces[0].block.arguments}
+        names = [name for name in order if name in used]
+        sizes = [name for name in names if name not in arguments]
+        template.parameters = [*sizes, *(name for name in names if name in arguments)]
+        defaults: dict[str, Any] = {}
+        for name in reversed(template.parameters):
+            if name not in self.wanted.defaults:
+                break
+            defaults[name] = self.wanted.defaults[name]
+        template.defaults = defaults
+
+
+def _common_chains(traces: Sequence[Trace]) -> list[dict[str, list[str]]]:
+    """Scopes that are a chain in every specialisation that has them."""
+    found = [chains(traced) for traced in traces]
+    broken: set[str] = set()
+    for traced, chained in zip(traces, found, strict=True):
+        for scope in containers(traced.made):
+            while scope and scope not in chained:
+                broken.add(scope)
+                scope = scope.rpartition(".")[0]
+    return [{s: p for s, p in chained.items() if s not in broken} for chained in found]
+
+
+def _demand_alike(one: Trace, other: Trace) -> None:
+    """Ports, weights and sizes read at run time must be the same."""
+    first, second = one.block, other.block
+    pairs = (
+        ([port.name for port in first.inputs], [port.name for port in second.inputs]),
+        (
+            [(port.name, port.training) for port in first.outputs],
+            [(port.name, port.training) for port in second.outputs],
+        ),
+        ([b.path for b in first.borrowed], [b.path for b in second.borrowed]),
+        ([_about(weight) for weight in first.weights], [_about(w) for w in second.weights]),
+        (one.sizes, other.sizes),
+    )
+    if any(mine != theirs for mine, theirs in pairs):
+        raise Mismatch("other ports or weights")
+
+
+def _about(weight: Weight) -> tuple[Any, ...]:
+    return weight.name, weight.kind, weight.dtype, weight.init, len(weight.dims)
+
+
+def names_in(template: Template) -> Iterator[str]:
+    """Every name in the formulas of a template."""
+    waiting: list[Construction] = list(template.constructions)
+    while waiting:
+        item = waiting.pop()
+        match item:
+            case Make():
+                made = item.made
+                yield from _names(
+                    tuple(made.values.values()) if isinstance(made, NewInstance) else made
+                )
+            case Container():
+                waiting += item.items
+            case MakeLoop():
+                yield from _names((item.start, item.stop))
+                waiting += item.items
+            case MakeBranch():
+                yield from item.condition.names
+                waiting += [*item.then, *item.otherwise]
+    for weight in template.weights:
+        yield from _names(weight.dims)
+    for item in walk([*template.applications, *template.training]):
+        match item:
+            case Apply(callee=callee):
+                yield from _names(callee.path if isinstance(callee, MemberCall) else callee)
+            case ApplyBranch():
+                yield from item.condition.names
+            case ApplyLoop():
+                yield from _names((item.start, item.stop))
+
+
+def _names(data: Any) -> list[str]:
+    found: list[str] = []
+
+    def visit(leaf: Any) -> Any:
+        if isinstance(leaf, Dim):
+            found.extend(sorted(leaf.symbols))
+        elif isinstance(leaf, Formula):
+            found.extend(leaf.names)
+        return leaf
+
+    rewrite(data, visit)
+    return found

@@ -1,0 +1,112 @@
+"""What the applications of a template make and read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from archdsl.backends.torch_formula import Formula
+from archdsl.backends.torch_template import (
+    Application,
+    Apply,
+    ApplyBranch,
+    ApplyLoop,
+    MemberCall,
+    Template,
+    Variable,
+)
+
+
+def walk(items: Sequence[Application]) -> Iterator[Application]:
+    """All items, with those inside loops and branches."""
+    waiting = list(reversed(items))
+    while waiting:
+        item = waiting.pop()
+        yield item
+        if isinstance(item, ApplyLoop):
+            waiting += reversed(item.items)
+        elif isinstance(item, ApplyBranch):
+            waiting += [*reversed(item.otherwise), *reversed(item.then)]
+
+
+def conditions(items: Sequence[Application]) -> list[Formula]:
+    """The conditions of all branches, once each."""
+    found = (item.condition for item in walk(items) if isinstance(item, ApplyBranch))
+    return list(dict.fromkeys(found))
+
+
+def makes(item: Application) -> list[Variable]:
+    """The variables that an item itself gives a value."""
+    match item:
+        case Apply():
+            return list(item.outputs)
+        case ApplyLoop():
+            return [v for carried in item.carried for v in (carried.found, carried.after)]
+        case ApplyBranch():
+            return [choice.after for choice in item.choices]
+
+
+def takes(item: Application) -> list[Variable]:
+    """The variables that an item itself reads."""
+    match item:
+        case Apply():
+            return list(item.inputs)
+        case ApplyLoop():
+            return [v for carried in item.carried for v in (carried.before, carried.left)]
+        case ApplyBranch():
+            return [v for choice in item.choices for v in (choice.then, choice.otherwise)]
+
+
+def count_reads(template: Template) -> Counter[Variable]:
+    """How often each variable is read by what is needed."""
+    counts: Counter[Variable] = Counter()
+    source: dict[Variable, tuple[list[Variable], list[Variable]]] = {}
+    for item in walk([*template.applications, *template.training]):
+        for made, taken in _flows(item):
+            counts.update(taken)
+            source.update(dict.fromkeys(made, (made, taken)))
+    in_training = any(output.training for output in template.outputs)
+    for output in template.outputs:
+        counts[output.variable] += 2 if in_training and not output.training else 1
+    unused = [variable for variable in source if not counts[variable]]
+    dropped: set[int] = set()
+    while unused:
+        flow = source[unused.pop()]
+        if id(flow) in dropped or any(counts[variable] for variable in flow[0]):
+            continue
+        dropped.add(id(flow))
+        counts.subtract(flow[1])
+        unused += [variable for variable in flow[1] if variable in source and not counts[variable]]
+    return counts
+
+
+def _flows(item: Application) -> list[tuple[list[Variable], list[Variable]]]:
+    """What an item makes of what; of a loop or a branch each value by itself."""
+    match item:
+        case Apply():
+            return [(list(item.outputs), list(item.inputs))]
+        case ApplyLoop():
+            return [([c.found, c.after], [c.before, c.left]) for c in item.carried]
+        case ApplyBranch():
+            return [([c.after], [c.then, c.otherwise]) for c in item.choices]
+
+
+def outer_reads(items: Sequence[Application]) -> Counter[Variable]:
+    """What is read of what stands around, and how often."""
+    made: set[Variable] = set()
+    read: Counter[Variable] = Counter()
+    for item in walk(items):
+        made.update(makes(item))
+        read.update(takes(item))
+    return Counter({variable: count for variable, count in read.items() if variable not in made})
+
+
+def expressions(items: Sequence[Application]) -> Iterator[Any]:
+    """Everything in which sizes and parameters may stand."""
+    for item in walk(items):
+        if isinstance(item, Apply):
+            callee = item.callee
+            yield callee.path if isinstance(callee, MemberCall) else callee
+        elif isinstance(item, ApplyLoop):
+            yield item.start, item.stop
