@@ -10,7 +10,7 @@ from pathlib import Path
 
 import archdsl.ops  # noqa: F401  (fills the registry)
 from archdsl import problems
-from archdsl.diagnostics import Diagnostics
+from archdsl.diagnostics import Diagnostics, InternalError
 from archdsl.expectations import check_expectations
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import Model
@@ -100,11 +100,15 @@ class Compilation:
             return None
         try:
             with _no_collection():
-                return self._expand(self.file, chosen)
+                model = self._expand(self.file, chosen)
+            if model is not None:
+                return model
         except Problem as problem:
             self.diagnostics.add(problem.diagnostic)
         except LimitExceeded:
-            pass
+            pass  # reported where it was exceeded
+        if not self.diagnostics.has_errors:
+            raise InternalError("a model failed without a reason")
         return None
 
     def variant(self, model: str) -> Compilation:

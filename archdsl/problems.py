@@ -269,6 +269,10 @@ def undecided_condition(span: Span, condition: str) -> Diagnostic:
     )
 
 
+def circular_constant(span: Span, name: str) -> Diagnostic:
+    return Diagnostic("circular-constant", f"the constant `{name}` is defined by itself", span)
+
+
 def index_out_of_range(span: Span, index: int, count: int) -> Diagnostic:
     return Diagnostic(
         "index-out-of-range", f"index {index} is outside a list of {count} items", span

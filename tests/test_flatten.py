@@ -62,6 +62,19 @@ def test_sizes_in_attributes_are_substituted() -> None:
     assert flat.nodes[0].scope == "a.s"
 
 
+def test_axes_keep_the_names_of_their_block() -> None:
+    inner = Build("Inner", ("N", "H", "W"))
+    x = inner.input("x", "N", "H", "W")
+    block = inner.block(out=inner.apply(op("concat", axis="H"), x, x))
+    outer = Build("outer", ("A", "B", "C"))
+    x = outer.input("x", "A", "B", "C")
+    (y,) = outer.call(block, x, member="a", N="A", H="B", W="C")
+    (y,) = outer.call(block, y, member="b", N="A", H=2 * Dim.of("B"), W="C")
+    flat = flatten(model(outer.block(out=y), block))
+    assert [node.op.axis for node in flat.nodes] == [1, 1]
+    assert str(flat.type(flat.outputs[0].value)) == "float32[A, 4*B, C]"
+
+
 def test_training_outputs_and_what_only_they_need_are_dropped_unless_kept() -> None:
     classifier = small_classifier()
     assert [port.name for port in flatten(classifier).outputs] == ["logits"]

@@ -27,7 +27,7 @@ from archdsl.backends.torch_template import (
     Variable,
 )
 from archdsl.backends.torch_trace import Step, Trace
-from archdsl.ir.types import TensorType
+from archdsl.ir.dims import Dim
 
 MOST_WRITTEN_OUT = 8
 
@@ -104,7 +104,7 @@ class Applications:
 
     def define(self, values: dict[Case, int], path: str | None = None) -> Variable:
         """A new variable for these values."""
-        variable = Variable(self._hint(values), self._type(values), path)
+        variable = Variable(self._hint(values), self._shape(values), path)
         self._remember(variable, values)
         return variable
 
@@ -122,15 +122,16 @@ class Applications:
                 return name
         return ""
 
-    def _type(self, values: Reads) -> TensorType | None:
-        """The type, where it is the same for all."""
-        found: TensorType | None = None
-        for case, value in values.items():
-            type = self.traces[case.specialisation].block.values[value].type
-            if found is not None and (type.dims != found.dims or type.dtype != found.dtype):
-                return None
-            found = type
-        return found
+    def _shape(self, values: Reads) -> tuple[Dim, ...] | None:
+        """The sizes as they were written, or as they are, where all cases agree."""
+        dims = [
+            self.traces[case.specialisation].types[value].dims for case, value in values.items()
+        ]
+        if any(len(row) != len(dims[0]) for row in dims):
+            return None
+        shape = [_agreed([row[axis] for row in dims]) for axis in range(len(dims[0]))]
+        known = tuple(dim for dim in shape if dim is not None)
+        return known if len(known) == len(shape) else None
 
     def read(self, values: Reads) -> Variable:
         """The variable that has these values; Mismatch if none can have them."""
@@ -201,7 +202,7 @@ class Applications:
         }
         if any(merged.get(case) != value for case, value in values.items()):
             merged = dict(values)
-        variable = Variable(one.variable.hint or other.variable.hint, self._type(merged))
+        variable = Variable(one.variable.hint or other.variable.hint, self._shape(merged))
         ended.choices.append(Choice(one.variable, other.variable, variable))
         known = self._remember(variable, merged)
         known.serial = ended.serial
@@ -233,7 +234,7 @@ class Applications:
         """In a loop, what is nowhere to be found must come from the pass before."""
         if not self.is_loop or values.keys() != self.case_set():
             raise Mismatch("a value that nothing before it leaves")
-        known = self._remember(Variable(self._hint(values), self._type(values)), dict(values))
+        known = self._remember(Variable(self._hint(values), self._shape(values)), dict(values))
         self.awaited.append(Awaited(known))
         return known
 
@@ -347,6 +348,13 @@ class Applications:
             case = (case.parent or case) if scope.is_loop else case
             scope = scope.outer
         return None
+
+
+def _agreed(dims: Sequence[Dim]) -> Dim | None:
+    origin = dims[0].origin
+    if not origin.is_opaque and all(dim.origin == origin for dim in dims):
+        return origin
+    return dims[0].without_origin() if all(dim == dims[0] for dim in dims) else None
 
 
 def _passes(loop: Merged[Step]) -> dict[Case, list[Case]]:

@@ -87,18 +87,38 @@ def _fit_sizes(row: Sequence[Dim], cases: Sequence[Case], variable: str | None) 
     first = written[0]
     if all(dim == first for dim in written) and _gives(first, row, cases):
         return first
-    texts = {str(dim) for dim in written}
-    if first.is_opaque and len(texts) == 1:
-        formula = Formula(texts.pop())
-        if _gives(formula, row, cases):
-            return formula
+    formula = _opaque_formula(written, row, cases)
+    if formula is not None and variable not in formula.names:
+        return formula
     if all(dim == row[0] for dim in row):
         return row[0].without_origin()
+    if formula is not None:
+        return formula
     for candidates in (written, [dim.without_origin() for dim in row]):
         line = _line(candidates, cases, variable)
-        if line is not None and _gives(line, row, cases):
+        if line is not None and _is_telling(line, cases) and _gives(line, row, cases):
             return line
     return _named([dim if dim.value is None else dim.value for dim in row], cases)
+
+
+def _opaque_formula(
+    written: Sequence[Dim], row: Sequence[Dim], cases: Sequence[Case]
+) -> Formula | None:
+    """A formula that is no polynomial, if it is what all were written as."""
+    if not written[0].is_opaque or any(dim != written[0] for dim in written):
+        return None
+    formula = Formula(str(written[0]))
+    return formula if _gives(formula, row, cases) else None
+
+
+def _is_telling(line: Dim, cases: Sequence[Case]) -> bool:
+    """Whether a line says something: it names parameters, or goes through more than two passes."""
+    if len(line.symbols) > 1:
+        return True
+    passes: dict[Case | None, int] = {}
+    for case in cases:
+        passes[case.parent] = passes.get(case.parent, 0) + 1
+    return max(passes.values()) > 2
 
 
 def _written(dim: Dim, case: Case) -> Dim:

@@ -18,8 +18,11 @@ def class_templates(model: Model) -> list[Template]:
     names = Namespace()
     known: dict[str, Template] = {}
     templates: list[Template] = []
+    traced: dict[str, Trace] = {}
+    for key in _in_order_of_use(model):
+        traced[key] = trace(model, key, traced)
     for keys in _groups(model):
-        traces = [trace(model, key) for key in keys]
+        traces = [traced[key] for key in keys]
         defaults = _defaults(model, keys)
         for members in _mergeable(traces, known, defaults):
             name = names.claim_class(members[0].block.name)

@@ -25,7 +25,7 @@ from archdsl.backends.torch_trace import Trace, common
 from archdsl.ir.model import Frame
 
 MOST_WRITTEN_OUT = 8
-MOST_ELEMENTS_WRITTEN_OUT = 2
+MOST_ELEMENTS_WRITTEN_OUT = 16
 
 
 class Scopes:
@@ -115,8 +115,11 @@ class Constructions:
     def prefers_loop(self, stop: Any, passes: int, items: int) -> bool:
         if self.expanded:
             return False
-        most = MOST_ELEMENTS_WRITTEN_OUT if self.indexed else MOST_WRITTEN_OUT
-        return getattr(stop, "value", None) is None or items > most
+        if getattr(stop, "value", None) is None:
+            return True
+        if not self.indexed:
+            return items > MOST_WRITTEN_OUT
+        return items > (MOST_ELEMENTS_WRITTEN_OUT if items > passes else 2)
 
     def scope(self, paths: Sequence[str], cases: list[Case]) -> None:
         """Everything in a scope of all cases."""

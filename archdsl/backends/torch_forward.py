@@ -25,27 +25,11 @@ from archdsl.backends.torch_template import (
     Template,
     Variable,
 )
-from archdsl.backends.torch_values import Variables, loop_range
+from archdsl.backends.torch_values import LoopVariables, Variables, enclosing, loop_clause
 from archdsl.backends.torch_walk import count_reads, expressions, outer_reads
 
 BODY = 2
 DEEPEST_NESTING = 3
-
-
-class LoopVariables:
-    """The variables inside a loop: its own, and those around it."""
-
-    def __init__(self, outer: Variables, variable: str, name: str) -> None:
-        self.outer = outer
-        self.variable = variable
-        self.name = name
-        self.is_used = False
-
-    def __call__(self, name: str) -> Code:
-        if name != self.variable:
-            return self.outer(name)
-        self.is_used = True
-        return Code(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +102,7 @@ class Forward:
             ((axis, name),) = axes.items()
             self._line(f"{self.sizes[name]} = {argument}.shape[{axis}]", BODY)
             return
-        variable = self.template.inputs[place][1]
-        rank = variable.type.rank if variable.type else max(axes) + 1
+        rank = self.template.ranks[place]
         targets = [self.sizes[axes[axis]] if axis in axes else "_" for axis in range(rank)]
         self._line(f"{', '.join(targets)} = {argument}.shape", BODY)
 
@@ -291,7 +274,7 @@ class Forward:
 
     def _lay_out(self, before: str, code: Code, depth: int, variable: Variable | None) -> None:
         lines = lay_out(before, code, depth)
-        shape = variable.type.dims if variable is not None and variable.type is not None else None
+        shape = variable.shape if variable is not None else None
         if shape is not None and len(lines) == 1 and shape != self.last_shape:
             comment = f"  # [{', '.join(map(str, shape))}]"
             if fits(lines[0] + comment, 0):
@@ -359,12 +342,12 @@ class Forward:
             self.remaining[carried.left] -= 1
             self.held[name] -= 1
             self._occupy(name, carried.after)
-        header = f"for {inner.name if inner.is_used else '_'} in {loop_range(item, variables)}:"
-        self.lines.insert(place, INDENT * depth + header)
+        self.lines.insert(place, f"{INDENT * depth}{loop_clause(inner, item)}:")
 
     def _loop_variable(self, item: ApplyLoop, variables: Variables) -> LoopVariables:
         name = identifier(item.hint)
-        while name in self.occupant or (name in self.reserved and name not in self.loop_names):
+        around = enclosing(variables)
+        while name in around or name in self.occupant or name in self.reserved - self.loop_names:
             name += "_"
         self.reserved.add(name)
         self.loop_names.add(name)

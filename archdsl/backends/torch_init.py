@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from archdsl.backends.naming import is_plain, string
+from archdsl.backends.naming import Namespace, is_plain, string
 from archdsl.backends.torch_formula import Formula
 from archdsl.backends.torch_layout import (
     INDENT,
@@ -34,7 +34,13 @@ from archdsl.backends.torch_template import (
     NewInstance,
     Template,
 )
-from archdsl.backends.torch_values import Variables, loop_range, value_code
+from archdsl.backends.torch_values import (
+    LoopVariables,
+    Variables,
+    enclosing,
+    loop_clause,
+    value_code,
+)
 from archdsl.backends.torch_walk import conditions
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.op import Init, Weight
@@ -101,11 +107,10 @@ class Constructor:
                 case Make() | Container():
                     self._write_member(item, owner, path, scope, variables, depth)
                 case MakeLoop():
-                    inner = self.loop_variables(item, variables)
-                    self._line(
-                        f"for {inner(item.variable).text} in {loop_range(item, variables)}:", depth
-                    )
+                    inner = self._loop_variables(item, variables)
+                    place = len(self.lines)
                     self._write_items(item.items, owner, path, scope, inner, depth + 1)
+                    self.lines.insert(place, INDENT * depth + loop_clause(inner, item) + ":")
                 case MakeBranch():
                     self._write_branch(item, owner, path, scope, variables, depth)
 
@@ -129,10 +134,9 @@ class Constructor:
         if absent:
             self._line(f"self.{absent} = None", depth + 1)
 
-    def loop_variables(self, loop: MakeLoop, variables: Variables) -> Variables:
-        """The variables inside a loop: its own, and those around it."""
-        name = Code(self.names.loop_variable(loop.variable))
-        return lambda asked: name if asked == loop.variable else variables(asked)
+    def _loop_variables(self, loop: MakeLoop, variables: Variables) -> LoopVariables:
+        taken = {*self.names.parameters.values(), *enclosing(variables)}
+        return LoopVariables(variables, loop.variable, Namespace(taken).claim(loop.hint))
 
     def _write_member(
         self,
@@ -220,9 +224,9 @@ class Constructor:
     def _comprehension(
         self, opening: str, item: MakeLoop, variables: Variables, closing: str
     ) -> Code:
-        inner = self.loop_variables(item, variables)
-        clauses = [f"for {inner(item.variable).text} in {loop_range(item, variables)}"]
+        inner = self._loop_variables(item, variables)
         elements = self._elements(item.items, inner)
+        clauses = [loop_clause(inner, item)]
         if len(elements) == 1:
             return comprehension(opening, elements[0], clauses, closing)
         clauses.append(f"for layer in {tuple_of(elements).text}")

@@ -10,11 +10,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.naming import identifier
 from archdsl.backends.torch_source import emit, root_class
-from archdsl.backends.weights import WeightsMismatchError, compare, weight_shape
+from archdsl.backends.weights import WeightsMismatchError, compare, known_shape
 from archdsl.diagnostics import InternalError
 from archdsl.ir.model import Model
+from archdsl.ir.types import DType
 from archdsl.passes.state import state
 
 if TYPE_CHECKING:
@@ -111,7 +115,7 @@ def restore(module_name: str, source: str) -> nn.Module:
 def _check(model: Model, network: nn.Module) -> None:
     """Compare the state dict with the model's; a difference is the compiler's fault."""
     expected = {
-        path: (weight_shape(weight), f"torch.{weight.dtype.value}")
+        path: (known_shape(path, weight.dims), f"torch.{weight.dtype.value}")
         for path, weight in state(model).items()
     }
     found = {
@@ -153,4 +157,5 @@ class _Shaped:
 
     def __init__(self, tensor: torch.Tensor) -> None:
         self.shape = tuple(tensor.shape)
-        self.dtype = tensor.dtype
+        name = str(tensor.dtype).removeprefix("torch.")
+        self.dtype = numpy_dtype(DType(name)) if name in set(DType) else np.dtype(name)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from archdsl.backends.torch_formula import Formula
+from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import (
     AllInputs,
     Call,
@@ -19,6 +21,7 @@ from archdsl.ir.lowering import (
     Module,
 )
 from archdsl.ir.model import Origin
+from archdsl.ir.obligations import SETTLED
 from archdsl.ir.op import Init, Op, Weight
 from archdsl.ir.types import DType, TensorType
 
@@ -96,11 +99,76 @@ def _lower(op: Op, origins: Sequence[Origin], method: Callable[[Op], Any]) -> An
 
 def _with_sizes(op: Op, sizes: dict[str, Any], plain: Any, method: Callable[[Op], Any]) -> Any:
     """Lower with sizes that remember their origins; they count only if nothing else changes."""
+    written = _tried(op, sizes, plain, method)
+    if written is not None:
+        return written
+    usable: dict[str, Any] = {}
+    best = plain
+    for attribute, value in sizes.items():
+        written = _tried(op, {**usable, attribute: value}, plain, method)
+        if written is not None:
+            usable[attribute], best = value, written
+    return best
+
+
+def _tried(op: Op, sizes: dict[str, Any], plain: Any, method: Callable[[Op], Any]) -> Any | None:
     try:
         written = method(op.model_copy(update=sizes))
     except Exception:
-        return plain
-    return written if same(plain, written) else plain
+        return None
+    return written if same(plain, written) else None
+
+
+def result_types(
+    op: Op,
+    types: Sequence[TensorType],
+    origins: Sequence[Origin],
+    known: Sequence[TensorType],
+) -> Sequence[TensorType]:
+    """The types of the outputs, whose sizes remember what the inputs and attributes were."""
+    found = known
+    if any(_remembers(dim) for type in types for dim in type.dims):
+        found = _inferred(op, types) or known
+        found = found if same(tuple(known), tuple(found)) else known
+    for origin in origins:
+        if isinstance(origin.value, Dim):
+            found = _remembering(op, types, origin.attribute, origin.value, found)
+    return found
+
+
+def _inferred(op: Op, types: Sequence[TensorType]) -> Sequence[TensorType] | None:
+    try:
+        result = op.infer(SETTLED, *types)
+    except Exception:
+        return None
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _remembers(dim: Dim) -> bool:
+    return dim.value is not None and dim.has_origin
+
+
+def _remembering(
+    op: Op, types: Sequence[TensorType], attribute: str, size: Dim, found: Sequence[TensorType]
+) -> Sequence[TensorType]:
+    """Find the output sizes that are an attribute by inferring with twice as much of it."""
+    value = size.value
+    if value is None or not any(value == dim.value for type in found for dim in type.dims):
+        return found
+    probe = _inferred(op.model_copy(update={attribute: 2 * value}), types)
+    if probe is None or [type.rank for type in probe] != [type.rank for type in found]:
+        return found
+    return [
+        replace(type, dims=tuple(map(partial(_doubled, size), type.dims, other.dims)))
+        for type, other in zip(found, probe, strict=True)
+    ]
+
+
+def _doubled(size: Dim, dim: Dim, probe: Dim) -> Dim:
+    value = size.value
+    if dim.value is None or value is None or dim.has_origin:
+        return dim
+    return size if dim.value == value and probe.value == 2 * value else dim
 
 
 def _with_formula(
@@ -184,6 +252,8 @@ def same(plain: Any, written: Any) -> bool:
             return same((plain.value, plain.items), (written.value, written.items))
         case (slice(), slice()):
             return same(slice_parts(plain), slice_parts(written))
+        case (TensorType(), TensorType()):
+            return plain.dtype == written.dtype and same(plain.dims, written.dims)
         case _:
             return isinstance(plain, bool) == isinstance(written, bool) and bool(plain == written)
 

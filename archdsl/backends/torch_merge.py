@@ -94,6 +94,7 @@ class _Merger:
             applications=applications,
             training=training,
             inputs=inputs,
+            ranks=[first.type(port.value).rank for port in first.inputs],
             outputs=outputs,
             weights=self._weights(),
             is_chain=self.is_chain,
@@ -203,6 +204,10 @@ def _demand_alike(one: Trace, other: Trace) -> None:
         ([b.path for b in first.borrowed], [b.path for b in second.borrowed]),
         ([_about(weight) for weight in first.weights], [_about(w) for w in second.weights]),
         (one.sizes, other.sizes),
+        (
+            [first.type(port.value).rank for port in first.inputs],
+            [second.type(port.value).rank for port in second.inputs],
+        ),
     )
     if any(mine != theirs for mine, theirs in pairs):
         raise Mismatch("other ports or weights")

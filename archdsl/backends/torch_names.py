@@ -31,7 +31,6 @@ class ClassNames:
         }
         variables = Namespace()
         self.parameters = {name: variables.claim(name) for name in template.parameters}
-        self._loop_names = Namespace(self.parameters.values())
         self._attributes = Namespace({*MODULE_NAMES, *own, *members})
         self.stored: dict[str, str] = {}
         """Parameters that `forward` needs, with their attributes."""
@@ -51,10 +50,6 @@ class ClassNames:
                     waiting += [(outer, child) for child in (*item.then, *item.otherwise)]
                 case _:
                     pass
-
-    def loop_variable(self, name: str) -> str:
-        """A variable for a loop, that hides no parameter."""
-        return self._loop_names.claim(name)
 
     def attribute(self, name: str) -> str:
         """A new attribute of `self`, as near to the name as can be."""

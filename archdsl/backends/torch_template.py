@@ -14,7 +14,6 @@ from archdsl.backends.torch_formula import Formula
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Expression, Module
 from archdsl.ir.op import Init, Weight
-from archdsl.ir.types import TensorType
 
 Label = tuple[str | Dim, ...]
 """A name, in parts: texts, and numbers that count with a loop."""
@@ -83,9 +82,9 @@ class Variable:
     """A tensor in `forward`; `path` is set when it is a weight, which needs no variable."""
 
     hint: str = ""
-    type: TensorType | None = None
+    shape: tuple[Dim, ...] | None = None
+    """Its sizes as they may be written, where they are the same for all specialisations."""
     path: str | None = None
-    reads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +171,8 @@ class Template:
     training: Sequence[Application]
     """What only outputs for training need."""
     inputs: Sequence[tuple[str, Variable]]
+    ranks: Sequence[int]
+    """How many axes each input has."""
     outputs: Sequence[Output]
     weights: Sequence[Weight] = ()
     is_chain: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +15,7 @@ from archdsl.backends.torch_lowering import (
     Written,
     function,
     layer,
+    result_types,
     tensor_of,
     with_constants,
 )
@@ -50,17 +52,20 @@ class Trace:
     made: dict[str, Made] = field(default_factory=dict[str, Made])
     steps: list[Step] = field(default_factory=list[Step])
     alias: dict[int, int] = field(default_factory=dict[int, int])
+    types: list[TensorType] = field(default_factory=list[TensorType])
+    """The types of all values; their sizes remember the formulas they came from."""
 
     def value(self, value: int) -> int:
         """The value itself, where it was only passed on."""
         return self.alias.get(value, value)
 
 
-def trace(model: Model, key: str) -> Trace:
-    """Lower every member and node of a block."""
+def trace(model: Model, key: str, traces: Mapping[str, Trace]) -> Trace:
+    """Lower every member and node of a block; the blocks that it uses were traced before."""
     block = model.blocks[key]
     result = Trace(key, block, static_names(block), _run_time_sizes(block))
-    _Tracer(model, result).run()
+    result.types += [value.type for value in block.values]
+    _Tracer(model, result, traces).run()
     return result
 
 
@@ -105,8 +110,9 @@ def _run_time_sizes(block: Block) -> dict[str, tuple[int, int]]:
 
 
 class _Tracer:
-    def __init__(self, model: Model, result: Trace) -> None:
+    def __init__(self, model: Model, result: Trace, traces: Mapping[str, Trace]) -> None:
         self.model = model
+        self.traces = traces
         self.block = result.block
         self.trace = result
         self.constants: dict[int, tuple[Any, DType]] = {}
@@ -117,6 +123,7 @@ class _Tracer:
         self.needed = _needed_in_inference(self.block)
 
     def run(self) -> None:
+        self._remember_sizes()
         functions = self._as_functions()
         for member in self.block.members:
             if member.path not in functions:
@@ -125,6 +132,36 @@ class _Tracer:
             self._add(node, functions)
         for port in self.block.outputs:
             self._materialise(port.value, ())
+
+    def _remember_sizes(self) -> None:
+        """Let sizes carry on the formulas of the attributes and sizes they were made of."""
+        for node in self.block.nodes:
+            known = [self.trace.types[value] for value in node.outputs]
+            if node.op is not None:
+                found = result_types(node.op, self._types(node), node.origins, known)
+            else:
+                found = self._returned_types(node, known)
+            for value, type in zip(node.outputs, found, strict=True):
+                self.trace.types[value] = type
+
+    def _returned_types(self, node: Node, known: Sequence[TensorType]) -> Sequence[TensorType]:
+        """What a block returns, its sizes in terms of what it was given here."""
+        callee = self.traces[str(node.block)]
+        made = self._instance(self.block.member[str(node.member)], callee.block, node)
+        origins = {
+            name: Dim.of(value).origin
+            for name, value in made.values.items()
+            if isinstance(value, Dim) or type(value) is int
+        }
+        inner = [callee.types[port.value] for port in callee.block.outputs]
+        return [
+            TensorType(
+                outer.dtype,
+                tuple(map(partial(_in_terms_of, origins), own.dims, outer.dims)),
+                outer.axes,
+            )
+            for own, outer in zip(inner, known, strict=True)
+        ]
 
     # ---------------------------------------------------------------------------------- members
 
@@ -140,14 +177,14 @@ class _Tracer:
         values: dict[str, Any] = static_names(block)
         if node is not None:
             for port, outer in zip(block.inputs, node.inputs, strict=True):
-                values.update(_sizes_of(block.type(port.value), self.block.type(outer)))
+                values.update(_sizes_of(block.type(port.value), self.trace.types[outer]))
         for argument in member.arguments:
             if argument.name in values:
                 values[argument.name] = argument.value
         return Instance(str(member.block), values)
 
     def _types(self, node: Node) -> list[TensorType]:
-        return [self.block.type(value) for value in node.inputs]
+        return [self.trace.types[value] for value in node.inputs]
 
     def _as_functions(self) -> set[str]:
         """Layers without label and weights at the top of a block, which read better as calls."""
@@ -212,6 +249,15 @@ def _sizes_of(inner: TensorType, outer: TensorType) -> Iterator[tuple[str, Any]]
         name = own.origin.symbol_name if own.has_origin else None
         if name is not None and own.value is not None:
             yield name, given if given.value == own.value else own.value
+
+
+def _in_terms_of(origins: Mapping[str, Dim], own: Dim, outer: Dim) -> Dim:
+    """The caller's size, remembering how the block's formula for it reads in the caller's terms."""
+    if outer.value is None or not own.has_origin or own.origin.is_opaque:
+        return outer
+    if not own.origin.symbols <= origins.keys():
+        return outer
+    return outer.with_origin(own.origin.substitute(origins))
 
 
 def is_numbered_chain(block: Block) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from archdsl.backends.torch_formula import Formula, NoFormulaError, literal
 from archdsl.backends.torch_layout import Code, call, infix, list_of, prefix, tuple_of
@@ -96,8 +96,44 @@ def _quotient(symbol: str, division: FloorDiv, variables: Variables) -> Code:
     return infix(symbol, dividend, polynomial_code(division.divisor, variables))
 
 
-def loop_range(loop: Any, variables: Variables) -> str:
-    """`range(n)` or `range(a, b)`."""
-    stop = value_code(loop.stop, variables).text
-    start = value_code(loop.start, variables).text
-    return f"range({stop})" if start == "0" else f"range({start}, {stop})"
+class LoopVariables:
+    """The variables inside a loop: its own, and those around it."""
+
+    def __init__(self, outer: Variables, variable: str, name: str) -> None:
+        self.outer = outer
+        self.variable = variable
+        self.name = name
+        self.is_used = False
+
+    def __call__(self, name: str) -> Code:
+        if name != self.variable:
+            return self.outer(name)
+        self.is_used = True
+        return Code(self.name)
+
+
+def enclosing(variables: Variables) -> list[str]:
+    """The names of the loop variables at a place."""
+    names: list[str] = []
+    while isinstance(variables, LoopVariables):
+        names.append(variables.name)
+        variables = variables.outer
+    return names
+
+
+class _Bounds(Protocol):
+    @property
+    def start(self) -> Any: ...
+    @property
+    def stop(self) -> Any: ...
+
+
+def loop_clause(inside: LoopVariables, loop: _Bounds) -> str:
+    """`for i in range(n)`, once what stands in the loop is written."""
+    start, stop = Dim.of(loop.start), loop.stop
+    if not inside.is_used and isinstance(stop, Dim):
+        start, stop = Dim.of(0), stop - start
+    bounds = value_code(stop, inside.outer).text
+    if start.value != 0:
+        bounds = f"{value_code(start, inside.outer).text}, {bounds}"
+    return f"for {inside.name if inside.is_used else '_'} in range({bounds})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, cast
 
 from archdsl.diagnostics import InternalError
@@ -73,6 +74,9 @@ class _Call:
     def _attribute(self, value: object) -> object:
         if isinstance(value, Dim):
             return self.dim(value)
+        if isinstance(value, dict):
+            items = cast("dict[str, object]", value)
+            return {name: self._attribute(item) for name, item in items.items()}
         if not isinstance(value, tuple):
             return value
         items = cast("tuple[object, ...]", value)
@@ -149,7 +153,7 @@ class _Flat:
         for value in node.outputs:
             call.values[value] = self._value(call, value)
         changes = {
-            "op": call.op(node.op),
+            "op": _positioned(call.op(node.op), call.block, node),
             "member": member,
             "inputs": inputs,
             "outputs": tuple(call.values[value] for value in node.outputs),
@@ -217,6 +221,26 @@ class _Flat:
     ) -> tuple[Member, ...]:
         owners = used.union(path.rpartition(".")[0] for path in borrowed)
         return tuple(member for path, member in self.members.items() if path in owners)
+
+
+def _positioned(op: Op, block: Block, node: Node) -> Op:
+    """The operator with its axes by position: their names are those of the block it stands in."""
+    changed: dict[str, Any] = {}
+    for name in _axis_attributes(type(op)):
+        value = getattr(op, name)
+        given = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
+        if not any(isinstance(axis, str) for axis in given):
+            continue
+        x = block.type(node.inputs[0])
+        places = tuple(x.axis(axis) if isinstance(axis, str) else axis for axis in given)
+        changed[name] = places if isinstance(value, tuple) else places[0]
+    return op.model_copy(update=changed) if changed else op
+
+
+@cache
+def _axis_attributes(operator: type[Op]) -> tuple[str, ...]:
+    """Attributes that name axes of the first input, by convention `axis`, `axes`, `axis0` …."""
+    return tuple(name for name in operator.model_fields if "axis" in name or "axes" in name)
 
 
 _ABOUT = ("name", "doc", "arguments", "symbols", "requirements", "span")

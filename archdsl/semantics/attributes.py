@@ -65,14 +65,7 @@ def bound(
 ) -> dict[str, Given]:
     """Arguments by attribute name."""
     fields = tuple(operator.model_fields)
-    if len(positional) > len(operator.positional):
-        extra = positional[len(operator.positional)]
-        raise Problem(
-            problems.too_many_arguments(
-                extra.span, name, len(operator.positional), len(positional)
-            )
-        )
-    given = dict(zip(operator.positional, positional, strict=False))
+    given = _by_position(operator, name, positional)
     for key, argument in keywords.items():
         if key in given:
             raise Problem(problems.repeated_argument(argument.span, key))
@@ -80,6 +73,36 @@ def bound(
             raise Problem(problems.unknown_argument(argument.span, name, key, fields))
         given[key] = argument
     return given
+
+
+def positional_names(operator: type[Op], place: int) -> str | None:
+    """The attribute that takes the argument without a name at that place, if one does."""
+    if takes_any_number(operator):
+        return operator.positional[0].removeprefix("*")
+    return operator.positional[place] if place < len(operator.positional) else None
+
+
+def takes_any_number(operator: type[Op]) -> bool:
+    """Whether one attribute, written `*shape`, takes all arguments without a name."""
+    return operator.positional[:1] != () and operator.positional[0].startswith("*")
+
+
+def _by_position(
+    operator: type[Op], name: str, positional: Sequence[Given]
+) -> dict[str, Given]:
+    if positional and takes_any_number(operator):
+        values = tuple(item.value for item in positional)
+        whole = values[0] if len(values) == 1 and isinstance(values[0], Items) else Items(values)
+        span = positional[0].span.to(positional[-1].span)
+        return {operator.positional[0].removeprefix("*"): Given(whole, span)}
+    if len(positional) > len(operator.positional):
+        extra = positional[len(operator.positional)]
+        raise Problem(
+            problems.too_many_arguments(
+                extra.span, name, len(operator.positional), len(positional)
+            )
+        )
+    return dict(zip(operator.positional, positional, strict=False))
 
 
 def _size(name: str, attribute: str, argument: Given) -> Dim:
@@ -171,7 +194,7 @@ def attribute_origins(
     operator: type[Op], positional: Sequence[Given], keywords: Mapping[str, Given]
 ) -> tuple[Origin, ...]:
     """Where the attributes' values came from, for those that came from anywhere."""
-    given = {**dict(zip(operator.positional, positional, strict=False)), **keywords}
+    given = {**_by_position(operator, "", positional), **keywords}
     origins = (Origin(name, origin) for name, item in given.items() if (origin := _origin(item)))
     return tuple(origins)
 

@@ -18,7 +18,7 @@ from archdsl.semantics.expressions import Expressions
 from archdsl.semantics.pipelines import Pipelines
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment, ReturnedValue
-from archdsl.semantics.specialise import dtype_named
+from archdsl.semantics.specialise import binds_dim, dtype_named, spread
 from archdsl.semantics.values import (
     UNKNOWN,
     Evaluated,
@@ -36,6 +36,10 @@ from archdsl.syntax import ast
 
 if TYPE_CHECKING:
     from archdsl.semantics.program import Program
+
+
+STATEMENT_COST = 2
+PASS_COST = 3
 
 
 class Body:
@@ -90,7 +94,7 @@ class Body:
     def _execute(
         self, statement: ast.Statement, env: Environment
     ) -> list[ReturnedValue] | Unknown | None:
-        self.program.step(statement.span)
+        self.program.step(statement.span, STATEMENT_COST)
         match statement:
             case ast.Assignment():
                 self._assign(statement, env)
@@ -221,6 +225,7 @@ class Body:
             return None
         with self.program.deeper(statement.span):
             for value, frame in passes:
+                self.program.step(statement.span, PASS_COST)
                 env.variables[statement.variable.text] = value
                 with self.builder.frame(frame):
                     returned = self.run(statement.body, env)
@@ -300,7 +305,7 @@ class Body:
         dtype = dtype_named(statement.type)
         init = Init("zeros")
         if statement.value is not None:
-            value = self.calls.initialiser_value(statement.value, env)
+            value = self.calls.arguments.initialiser_value(statement.value, env)
             if isinstance(value, Initialiser):
                 init = value.init
         path = self.builder.claim(statement.name.text, statement.name.span)
@@ -366,16 +371,16 @@ class Body:
         dtype = dtype_named(declared)
         if declared.name is not None and dtype is not actual.dtype:
             raise Problem(problems.wrong_result_dtype(declared.span, declared.name, actual))
-        written = [dim for dim in declared.dims if not isinstance(dim, ast.Ellipsis)]
-        if len(written) != len(declared.dims):
-            return
-        if len(written) != actual.rank:
+        written = spread(declared.dims, actual.rank)
+        if written is None:
             text = self.program.text_of(declared.span)
             chain = self.builder.chain(item.value)
             raise Problem(problems.wrong_result_rank(item.span, declared.span, text, actual, chain))
         axes = list(actual.axes)
         sizes = {parameter.name.text for parameter in definition.parameters}
         for position, dim in enumerate(written):
+            if dim is None:
+                continue
             # A parameter in a result is a size: it names only an axis that has no name yet.
             if isinstance(dim, ast.Name) and (dim.text not in sizes or axes[position] is None):
                 axes[position] = dim.text
@@ -392,7 +397,8 @@ class Body:
         item: ReturnedValue,
         env: Environment,
     ) -> None:
-        if isinstance(written, ast.Name) and env.find(written.text) is None:
+        is_new = isinstance(written, ast.Name) and env.find(written.text) is None
+        if isinstance(written, ast.Name) and is_new and binds_dim(written.text, env.file):
             env.variables[written.text] = actual
             return
         declared = self.expressions.evaluate(written, env)

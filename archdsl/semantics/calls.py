@@ -12,8 +12,9 @@ from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import REGISTRY, Op, Weight
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.semantics import statics
-from archdsl.semantics.attributes import attribute_origins, is_axis, operator_with
-from archdsl.semantics.initialisers import INITIALISERS, initialiser, literal_values
+from archdsl.semantics.arguments import INITIALISER_SUFFIX, Arguments, Operand, Prepared
+from archdsl.semantics.attributes import attribute_origins, operator_with
+from archdsl.semantics.initialisers import INITIALISERS, initialiser
 from archdsl.semantics.parameters import bind_parameters
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment
@@ -32,7 +33,6 @@ from archdsl.semantics.values import (
     Template,
     Tensor,
     Tensors,
-    Text,
     Truth,
     Unknown,
     describe,
@@ -43,28 +43,13 @@ from archdsl.syntax import ast
 if TYPE_CHECKING:
     from archdsl.semantics.body import Body
 
-INITIALISER_SUFFIX = "_init"
-
-
-class Prepared:
-    """A call with its arguments evaluated: the target, the tensors and the static arguments."""
-
-    __slots__ = ("target", "tensors", "positional", "keywords", "span", "failed")
-
-    def __init__(self, target: Template | Instance, span: Span) -> None:
-        self.target = target
-        self.span = span
-        self.tensors: list[tuple[Evaluated, Span]] = []
-        self.positional: list[Given] = []
-        self.keywords: dict[str, Given] = {}
-        self.failed = False
-
 
 class Calls:
     """Calls and applications of one block."""
 
     def __init__(self, body: Body) -> None:
         self._body = body
+        self.arguments = Arguments(body)
 
     # ------------------------------------------------------------------------- calls as written
 
@@ -74,21 +59,27 @@ class Calls:
         if isinstance(function, Unknown):
             return UNKNOWN
         if isinstance(function, Initialiser):
-            return self._initialiser(node, env)
+            return self.arguments.initialiser_call(node, env)
         if isinstance(function, StaticFunction):
             return self._static(function, node, env)
-        static = self._static_twin(function, node, env)
-        if static is not None:
-            return static
-        prepared = self._prepare(function, node, env)
+        first: Evaluated | None = None
+        if self._has_static_twin(function, node):
+            first = self._body.expressions.evaluate(node.arguments[0].value, env)
+            if isinstance(first, Dim | Real | Items):
+                return self._static(StaticFunction(function.name), node, env, first)
+        prepared = self.arguments.prepare(function, node, env, piped=False, first=first)
         if prepared.failed:
             return UNKNOWN
-        if prepared.tensors or self._needs_nothing(prepared):
+        if prepared.has_inputs or self._needs_nothing(prepared):
             return self._apply_prepared(prepared, (), None)
         return self._template(prepared)
 
     def stage(
-        self, node: ast.Expression, piped: Sequence[Tensor | Unknown], label: str | None, env: Environment
+        self,
+        node: ast.Expression,
+        piped: Sequence[Tensor | Unknown],
+        label: str | None,
+        env: Environment,
     ) -> Evaluated:
         """Apply what stands after an arrow to what is piped in."""
         if isinstance(node, ast.Call):
@@ -100,7 +91,7 @@ class Calls:
             if isinstance(function, Unknown):
                 return UNKNOWN
             if isinstance(function, Template | Instance):
-                prepared = self._prepare(function, node, env)
+                prepared = self.arguments.prepare(function, node, env, piped=True)
                 return UNKNOWN if prepared.failed else self._apply_prepared(prepared, piped, label)
         value = self._body.expressions.evaluate(node, env)
         return self.apply(value, piped, label, node.span)
@@ -120,7 +111,7 @@ class Calls:
     ) -> Evaluated:
         """Apply an operator's function form to tensors and static numbers."""
         prepared = Prepared(Template(REGISTRY[name], span), span)
-        prepared.tensors = [(operand, span) for operand in operands]
+        prepared.unnamed = [(operand, span) for operand in operands]
         return self._apply_prepared(prepared, (), None)
 
     # --------------------------------------------------------------------------- what is called
@@ -139,27 +130,25 @@ class Calls:
         operator = REGISTRY.get(name.text)
         return Template(operator, name.span) if operator else None
 
-    def _static_twin(
-        self, function: Template | Instance, node: ast.Call, env: Environment
-    ) -> Evaluated | None:
-        """`max(3, C)`: the static function of an operator's name, when all arguments are static."""
+    def _has_static_twin(self, function: Template | Instance, node: ast.Call) -> bool:
+        """Whether this may be the static function of an operator's name, as in `max(3, C)`."""
         if isinstance(function, Instance) or not isinstance(node.function, ast.Name):
-            return None
+            return False
         name = node.function.text
         if name not in statics.FUNCTIONS or function.target is not REGISTRY.get(name):
-            return None
-        if not node.arguments or any(argument.name for argument in node.arguments):
-            return None
-        values = [self._body.expressions.evaluate(a.value, env) for a in node.arguments]
-        if not all(isinstance(value, Dim | Real | Items) for value in values):
-            return None
-        return self._compute(name, values, node.span)
+            return False
+        return bool(node.arguments) and not any(argument.name for argument in node.arguments)
 
     def _static(
-        self, function: StaticFunction, node: ast.Call, env: Environment
+        self,
+        function: StaticFunction,
+        node: ast.Call,
+        env: Environment,
+        first: Evaluated | None = None,
     ) -> Evaluated:
-        values: list[Evaluated] = []
-        for argument in node.arguments:
+        """A static function's value; `first` is its first argument, if that is known."""
+        values = [] if first is None else [first]
+        for argument in node.arguments[len(values) :]:
             if argument.name is not None:
                 key = argument.name.text
                 raise Problem(problems.unknown_argument(argument.span, function.name, key, ()))
@@ -178,75 +167,6 @@ class Calls:
                 problems.static_error(span, f"`{name}` does not take {len(values)} arguments")
             ) from None
 
-    def _initialiser(self, node: ast.Call, env: Environment) -> Evaluated:
-        assert isinstance(node.function, ast.Name)
-        positional: list[Given] = []
-        keywords: dict[str, Given] = {}
-        for argument in node.arguments:
-            given = Given(self._body.expressions.evaluate(argument.value, env), argument.span)
-            if argument.name is None:
-                positional.append(given)
-            else:
-                keywords[argument.name.text] = given
-        return Initialiser(initialiser(node.function.text, positional, keywords, node.span))
-
-    # -------------------------------------------------------------------------------- arguments
-
-    def _prepare(
-        self, function: Template | Instance, node: ast.Call, env: Environment
-    ) -> Prepared:
-        prepared = Prepared(function, node.span)
-        template = function.template if isinstance(function, Instance) else function
-        for argument in node.arguments:
-            key = argument.name.text if argument.name else None
-            value = self._argument(template, key, argument.value, env)
-            if isinstance(value, Unknown):
-                prepared.failed = True
-            elif key is not None and not isinstance(value, Tensor):
-                if key in prepared.keywords:
-                    raise Problem(problems.repeated_argument(argument.span, key))
-                prepared.keywords[key] = Given(value, argument.span)
-            elif isinstance(value, Tensors):
-                prepared.tensors.extend((item, argument.span) for item in value.items)
-            elif isinstance(value, Tensor):
-                prepared.tensors.append((value, argument.span))
-            else:
-                prepared.positional.append(Given(value, argument.span))
-        return prepared
-
-    def _argument(
-        self, template: Template, key: str | None, node: ast.Expression, env: Environment
-    ) -> Evaluated:
-        target = template.target
-        if key is not None and not isinstance(target, BlockDefinition):
-            if is_axis(target, key):
-                return self._axis(node, env)
-            if key.endswith(INITIALISER_SUFFIX) and key not in target.model_fields:
-                return self.initialiser_value(node, env)
-        return self._body.expressions.evaluate(node, env)
-
-    def _axis(self, node: ast.Expression, env: Environment) -> Evaluated:
-        """A bare name is the name of an axis, unless it is a parameter or variable of the block."""
-        if isinstance(node, ast.ListLiteral):
-            return Items(tuple(self._axis(item, env) for item in node.items))
-        if isinstance(node, ast.Name):
-            bound = env.find(node.text)
-            if bound is None or node.text in env.symbols:
-                return Text(node.text)
-        return self._body.expressions.evaluate(node, env)
-
-    def initialiser_value(self, node: ast.Expression, env: Environment) -> Evaluated:
-        """An initialiser by name, by call, or as literal numbers."""
-        if isinstance(node, ast.Name) and node.text in INITIALISERS:
-            return Initialiser(initialiser(node.text, (), {}, node.span))
-        is_call = isinstance(node, ast.Call) and isinstance(node.function, ast.Name)
-        if is_call and node.function.text in INITIALISERS:  # pyright: ignore
-            return self._initialiser(node, env)  # pyright: ignore
-        value = self._body.expressions.evaluate(node, env)
-        if isinstance(value, Initialiser | Unknown):
-            return value
-        return Initialiser(literal_values(value, node.span))
-
     def _template(self, prepared: Prepared) -> Template | Instance:
         if isinstance(prepared.target, Instance):
             raise Problem(problems.instance_arguments(prepared.span, prepared.target.path))
@@ -254,7 +174,7 @@ class Calls:
         return Template(
             before.target,
             prepared.span,
-            before.positional + tuple(prepared.positional),
+            before.positional + prepared.statics(),
             {**before.keywords, **prepared.keywords},
             constructed=True,
             as_layer=before.as_layer,
@@ -273,14 +193,17 @@ class Calls:
     def _apply_prepared(
         self, prepared: Prepared, piped: Sequence[Tensor | Unknown], label: str | None
     ) -> Evaluated:
-        operands = [(tensor, prepared.span) for tensor in piped] + prepared.tensors
+        operands, statics = prepared.assigned(piped)
         path: str | None = None
         template = prepared.target
         if isinstance(template, Instance):
-            if prepared.positional or prepared.keywords:
+            if not prepared.is_bare:
                 raise Problem(problems.instance_arguments(prepared.span, template.path))
+            if label is not None:
+                reason = f"`{template.path}` has its label already: it was bound to that name"
+                raise Problem(problems.bad_label(prepared.span, reason))
             path, template = template.path, template.template
-        positional = template.positional + tuple(prepared.positional)
+        positional = template.positional + statics
         keywords = {**template.keywords, **prepared.keywords}
         merged = replace(template, positional=positional, keywords=keywords, span=prepared.span)
         if any(isinstance(operand, Unknown) for operand, _ in operands):
@@ -297,10 +220,9 @@ class Calls:
             bind_parameters(self._body, template.target, template)
             return
         _, keywords = self._split_initialisers(template.target, template)
-        positional = template.positional[: len(template.target.positional)]
-        operator_with(template.target, template.name, positional, keywords, template.span)
+        operator_with(template.target, template.name, template.positional, keywords, template.span)
 
-    def _tensors_only(self, operands: Sequence[tuple[Evaluated, Span]]) -> list[Tensor]:
+    def _tensors_only(self, operands: Sequence[Operand]) -> list[Tensor]:
         for operand, span in operands:
             if not isinstance(operand, Tensor):
                 raise Problem(problems.wrong_kind(span, "a tensor", describe(operand)))
@@ -310,11 +232,11 @@ class Calls:
         self,
         operator: type[Op],
         template: Template,
-        operands: list[tuple[Evaluated, Span]],
+        operands: list[Operand],
         label: str | None,
         path: str | None,
     ) -> Evaluated:
-        positional = self._lift_numbers(operator, template.positional, operands)
+        positional = template.positional
         inits, keywords = self._split_initialisers(operator, template)
         op = operator_with(operator, template.name, positional, keywords, template.span)
         tensors = self._as_tensors(operands)
@@ -338,21 +260,7 @@ class Calls:
         self._body.program.count_nodes(1, span)
         return outputs[0] if len(outputs) == 1 else Tensors(outputs)
 
-    def _lift_numbers(
-        self,
-        operator: type[Op],
-        positional: tuple[Given, ...],
-        operands: list[tuple[Evaluated, Span]],
-    ) -> tuple[Given, ...]:
-        """Static numbers beyond an operator's positional attributes are inputs (`maximum(x, 0)`)."""
-        room = len(operator.positional)
-        if len(positional) <= room or not operands:
-            return positional
-        for given in positional[room:]:
-            operands.append((given.value, given.span))
-        return positional[:room]
-
-    def _as_tensors(self, operands: Sequence[tuple[Evaluated, Span]]) -> list[Tensor]:
+    def _as_tensors(self, operands: Sequence[Operand]) -> list[Tensor]:
         """Operands as tensors; numbers become constants of their partner's element type."""
         dtypes = [
             self._body.builder.type(operand).dtype
@@ -372,9 +280,8 @@ class Calls:
         op = REGISTRY["constant"].model_validate({"value": number, "dtype": dtype})
         given = Given(value, span)
         origins = attribute_origins(REGISTRY["constant"], (), {"value": given})
-        result = op.infer(Obligations(self._body.builder.facts))
-        assert isinstance(result, TensorType)
-        return self._body.builder.add_op(op, (), (result,), span, origins=origins)[0]
+        results = self._infer(op, Template(type(op), span), [], [])
+        return self._body.builder.add_op(op, (), results, span, origins=origins)[0]
 
     def _check_arity(self, operator: type[Op], template: Template, count: int) -> None:
         names = operator.input_names()

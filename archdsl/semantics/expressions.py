@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from archdsl import problems
 from archdsl.ir.dims import Dim
 from archdsl.ir.op import REGISTRY
+from archdsl.ir.types import DType
 from archdsl.semantics import statics
 from archdsl.semantics.initialisers import INITIALISERS, initialiser
 from archdsl.semantics.problem import Problem
@@ -34,6 +37,9 @@ from archdsl.syntax import ast
 
 if TYPE_CHECKING:
     from archdsl.semantics.body import Body
+
+ELEMENT_TYPES = frozenset(DType)
+"""Names that stand for themselves, as in `cast(float32)`."""
 
 TENSOR_OPERATORS = {
     "+": "add",
@@ -63,38 +69,33 @@ class Expressions:
 
     def evaluate(self, node: ast.Expression, env: Environment) -> Evaluated:
         """The value of an expression; a layer without input stays a template."""
-        self._body.program.step(node.span)
-        with self._body.program.deeper(node.span):
-            return self._evaluate(node, env)
+        program = self._body.program
+        program.enter(node.span)
+        try:
+            return _HANDLERS[type(node)](self, node, env)
+        finally:
+            program.leave()
 
-    def _evaluate(self, node: ast.Expression, env: Environment) -> Evaluated:
-        match node:
-            case ast.Name():
-                return self.lookup(node, env)
-            case ast.Integer():
-                return Dim.of(node.value)
-            case ast.Real():
-                return Real(node.value)
-            case ast.String():
-                return Text(node.value)
-            case ast.Constant():
-                return NOTHING if node.value is None else Truth(node.value)
-            case ast.ListLiteral():
-                return Items(tuple(self.evaluate(item, env) for item in node.items))
-            case ast.Call():
-                return self._body.calls.call(node, env)
-            case ast.Index():
-                return self._index(node, env)
-            case ast.Attribute():
-                return self._attribute(node, env)
-            case ast.Unary():
-                return self._unary(node, env)
-            case ast.Chain():
-                return self._chain(node, env)
-            case ast.Choice():
-                return self._choice(node, env)
-            case ast.Pipeline() | ast.Stage() | ast.Merge() | ast.Scope() | ast.Repeat():
-                return self._body.pipelines.evaluate(node, env)
+    def _integer(self, node: ast.Integer, env: Environment) -> Evaluated:
+        return Dim.of(node.value)
+
+    def _real(self, node: ast.Real, env: Environment) -> Evaluated:
+        return Real(node.value)
+
+    def _string(self, node: ast.String, env: Environment) -> Evaluated:
+        return Text(node.value)
+
+    def _constant(self, node: ast.Constant, env: Environment) -> Evaluated:
+        return NOTHING if node.value is None else Truth(node.value)
+
+    def _list(self, node: ast.ListLiteral, env: Environment) -> Evaluated:
+        return Items(tuple(self.evaluate(item, env) for item in node.items))
+
+    def _call(self, node: ast.Call, env: Environment) -> Evaluated:
+        return self._body.calls.call(node, env)
+
+    def _flow(self, node: ast.Expression, env: Environment) -> Evaluated:
+        return self._body.pipelines.evaluate(node, env)
 
     # -------------------------------------------------------------------------------- names
 
@@ -115,7 +116,9 @@ class Expressions:
             return StaticFunction(node.text)
         if node.text in INITIALISERS:
             return Initialiser(initialiser(node.text, (), {}, node.span))
-        known = {*env.names(), *env.file.names(), *REGISTRY, *statics.FUNCTIONS}
+        if node.text in ELEMENT_TYPES:
+            return Text(node.text)
+        known = {*env.names(), *env.file.names(), *REGISTRY, *statics.FUNCTIONS, *ELEMENT_TYPES}
         raise Problem(problems.unknown_name(node.span, node.text, known))
 
     def _attribute(self, node: ast.Attribute, env: Environment) -> Evaluated:
@@ -321,3 +324,25 @@ class Expressions:
 
 def _bracketed(text: str) -> str:
     return f"({text})" if " and " in text or " or " in text else text
+
+
+_HANDLERS: dict[type[ast.Expression], Callable[[Expressions, Any, Environment], Evaluated]] = {
+    ast.Name: Expressions.lookup,
+    ast.Integer: Expressions._integer,
+    ast.Real: Expressions._real,
+    ast.String: Expressions._string,
+    ast.Constant: Expressions._constant,
+    ast.ListLiteral: Expressions._list,
+    ast.Call: Expressions._call,
+    ast.Index: Expressions._index,
+    ast.Attribute: Expressions._attribute,
+    ast.Unary: Expressions._unary,
+    ast.Chain: Expressions._chain,
+    ast.Choice: Expressions._choice,
+    ast.Pipeline: Expressions._flow,
+    ast.Stage: Expressions._flow,
+    ast.Merge: Expressions._flow,
+    ast.Scope: Expressions._flow,
+    ast.Repeat: Expressions._flow,
+}
+"""What evaluates each kind of expression."""

@@ -85,7 +85,6 @@ class Pipelines:
         label: ast.Label | None = None
         if isinstance(node, ast.Stage):
             label, node = node.label, node.body
-        self._body.program.step(node.span)
         with self._body.program.deeper(node.span):
             text = None if label is None else self.label_text(label, env)
             span = node.span if label is None else label.span
@@ -218,9 +217,19 @@ class Pipelines:
                 number = Dim.of(index).with_origin(Dim.symbol(node.index))
                 inner.variables[node.index] = number
             tensors = self._tensors(value, node.span)
+            spent = self._body.program.spent
             with self._body.builder.frame(frame):
                 value = self._pass(node, tensors, single, shared, index, is_labelled, inner)
+            if node.index is None and self._is_steady(tensors, value):
+                self._body.program.foresee(total - index - 1, spent, node.span)
         return value
+
+    def _is_steady(self, before: Sequence[Flowing], after: Evaluated) -> bool:
+        """Whether a pass gave the type it took, so that every further one is the same."""
+        if len(before) != 1 or not isinstance(after, Tensor) or not isinstance(before[0], Tensor):
+            return False
+        builder = self._body.builder
+        return builder.type(before[0]) == builder.type(after)
 
     def _single_layer(self, node: ast.Repeat, env: Environment) -> ast.Expression | None:
         """The body, when it is just one unlabelled layer or block: it bears the number itself."""

@@ -67,28 +67,54 @@ class Program:
         self._keys: dict[object, str | None] = {}
         self._flat_nodes: dict[str, int] = {}
         self._expanding: list[Application] = []
+        self._evaluating: list[str] = []
         self._steps = 0
         self._depth = 0
+        self._deepest = limits.nesting * NESTING_SLACK
         self._counted = 0
 
     # ------------------------------------------------------------------------------- limits
 
-    def step(self, span: Span) -> None:
-        """Count one step of expansion."""
-        self._steps += 1
+    def step(self, span: Span, cost: int = 1) -> None:
+        """Count steps of expansion: an expression is one, a statement two, a loop pass three."""
+        self._steps += cost
         if self._steps > self.limits.expansion_steps:
             raise self._exceeded("expansion_steps", span)
 
+    def enter(self, span: Span) -> None:
+        """Count one step, one level deeper; `leave` ends the level."""
+        self._steps += 1
+        self._depth += 1
+        if self._steps > self.limits.expansion_steps:
+            raise self._exceeded("expansion_steps", span)
+        if self._depth > self._deepest:
+            raise self._exceeded("nesting", span)
+
+    def leave(self) -> None:
+        """End a level that `enter` began."""
+        self._depth -= 1
+
     @contextmanager
     def deeper(self, span: Span) -> Iterator[None]:
-        """Count one level of nesting."""
-        self._depth += 1
+        """A level that holds statements."""
+        self.enter(span)
         try:
-            if self._depth > self.limits.nesting * NESTING_SLACK:
-                raise self._exceeded("nesting", span)
             yield
         finally:
-            self._depth -= 1
+            self.leave()
+
+    def foresee(self, passes: int, before: tuple[int, int], span: Span) -> None:
+        """Refuse at once what equal further passes will exceed; `before` is what `spent` was."""
+        for limit, now, then in zip(
+            ("expansion_steps", "expanded_nodes"), self.spent, before, strict=True
+        ):
+            if now + passes * (now - then) > getattr(self.limits, limit):
+                raise self._exceeded(limit, span)
+
+    @property
+    def spent(self) -> tuple[int, int]:
+        """Steps and nodes so far."""
+        return self._steps, self._counted
 
     def repetitions(self, count: Dim, span: Span) -> int:
         """How often to repeat, if the limit allows it."""
@@ -134,9 +160,14 @@ class Program:
             return file.values[name]
         if name in file.constants:
             constant = file.constants[name]
-            file.values[name] = Unknown()
-            env = Environment(file)
-            value = self._scratch().expressions.evaluate(constant.value, env)
+            if name in self._evaluating:
+                raise Problem(problems.circular_constant(constant.name.span, name))
+            self._evaluating.append(name)
+            try:
+                env = Environment(file)
+                value = self._scratch().expressions.evaluate(constant.value, env)
+            finally:
+                self._evaluating.pop()
             if isinstance(value, StaticFunction | Tensor):
                 raise Problem(
                     problems.wrong_kind(constant.span, "a static value", describe(value))
@@ -249,11 +280,11 @@ class Program:
             tuple((name, static_key(value)) for name, value in arguments.items()),
             tuple((shape.type.dtype, shape.type.dims, shape.type.axes) for shape in binding.inputs),
         )
-        if key in self._keys:
-            return self._keys[key]
         if any(block.definition is other.block.definition for other in self._expanding):
             names = [other.block.name for other in self._expanding] + [block.name]
             raise Problem(problems.recursive_block(span, names))
+        if key in self._keys:
+            return self._keys[key]
         self._keys[key] = None
         with self.deeper(span):
             built = self._expand(Application(block, arguments, span), binding)
@@ -321,12 +352,14 @@ class Program:
         if isinstance(last, ast.ExpressionStatement):
             value = ast.Returned(last.span, None, last.value, False)
             plain[-1] = ast.Return(last.span, (value,))
+        # The signature means the parameters as they were given, whatever the body binds.
+        signature = Environment(env.file, None, dict(env.variables), env.symbols)
         returned = body.run(plain, env)
         if isinstance(returned, Unknown) or body.failed:
             return None
         if returned is None:
             raise Problem(problems.missing_return(definition.name.span, block.name))
-        return body.check_results(definition, returned, env)
+        return body.check_results(definition, returned, signature)
 
     def _finished(
         self,

@@ -13,7 +13,7 @@ from archdsl.ir.model import Argument, Block, Requirement
 from archdsl.ir.types import DType, TensorType
 from archdsl.semantics.parameters import bind_parameters, static_argument
 from archdsl.semantics.problem import Problem
-from archdsl.semantics.statics import text_of
+from archdsl.semantics.scope import FileScope
 from archdsl.semantics.values import (
     UNKNOWN,
     BlockDefinition,
@@ -194,11 +194,10 @@ def _typed(
     name = port.name.text
     if port.type.name is not None and port.type.name != type.dtype.value:
         raise Problem(problems.wrong_input_dtype(span, block.name, name, port.type.name, type))
-    middle = next((i for i, dim in enumerate(written) if isinstance(dim, ast.Ellipsis)), None)
-    if type.rank != len(written) and (middle is None or type.rank < len(written) - 1):
+    patterns = spread(written, type.rank)
+    if patterns is None:
         expected = body.program.text_of(port.type.span)
         raise Problem(problems.wrong_input_rank(span, block.name, name, expected, type))
-    patterns = _spread(written, middle, type.rank)
     dims: list[Dim] = []
     axes: list[str | None] = []
     for position, (pattern, theirs) in enumerate(zip(patterns, type.dims, strict=True)):
@@ -209,15 +208,26 @@ def _typed(
     return InputShape(name, TensorType(type.dtype, tuple(dims), tuple(axes)))
 
 
-def _spread(
-    written: Sequence[ast.Expression | ast.Ellipsis], middle: int | None, rank: int
-) -> list[ast.Expression | None]:
-    """One pattern for every axis; axes under `...` have none."""
-    if middle is None:
-        return [dim for dim in written if not isinstance(dim, ast.Ellipsis)]
-    before = [dim for dim in written[:middle] if not isinstance(dim, ast.Ellipsis)]
-    after = [dim for dim in written[middle + 1 :] if not isinstance(dim, ast.Ellipsis)]
-    return [*before, *([None] * (rank - len(before) - len(after))), *after]
+def spread(
+    written: Sequence[ast.Expression | ast.Ellipsis], rank: int
+) -> list[ast.Expression | None] | None:
+    """One pattern for every axis, none for those under `...`; None when the rank is another."""
+    places = [place for place, dim in enumerate(written) if isinstance(dim, ast.Ellipsis)]
+    if len(places) > 1:
+        raise Problem(problems.wrong_kind(written[places[1]].span, "one `...`", "a second one"))
+    patterns = [None if isinstance(dim, ast.Ellipsis) else dim for dim in written]
+    more = rank - len(patterns)
+    if not places:
+        return patterns if more == 0 else None
+    if more < -1:
+        return None
+    place = places[0]
+    return [*patterns[:place], *([None] * (more + 1)), *patterns[place + 1 :]]
+
+
+def binds_dim(name: str, file: FileScope) -> bool:
+    """Whether a signature binds the size of an axis to a name; all others must be known."""
+    return name[0].isupper() and name not in file.constants
 
 
 def _match(
@@ -234,15 +244,12 @@ def _match(
 ) -> Dim:
     if pattern is None:
         return _fresh(f"{port}_{position}", theirs, binding)
-    if isinstance(pattern, ast.Name):
-        known = arguments.get(pattern.text) or binding.sizes.get(pattern.text)
-        if known is None:
+    known = {**arguments, **binding.sizes}
+    if isinstance(pattern, ast.Name) and pattern.text not in known:
+        if binds_dim(pattern.text, block.file):
             return _fresh(pattern.text, theirs, binding)
-        if not isinstance(known, Dim):
-            raise Problem(problems.wrong_kind(pattern.span, "a size", text_of(known) or "this"))
-        mine = known
-    else:
-        mine = body.program.signature_size(block, pattern, {**arguments, **binding.sizes})
+    size = known.get(pattern.text) if isinstance(pattern, ast.Name) else None
+    mine = size if isinstance(size, Dim) else body.program.signature_size(block, pattern, known)
     wanted = mine.substitute(binding.symbols)
     verdict = body.builder.facts.prove(Compare(theirs.without_origin(), "==", wanted))
     if not verdict.proved:
@@ -305,8 +312,10 @@ def _model_dim(
     arguments: Mapping[str, Evaluated],
     fixed: Mapping[str, int],
 ) -> Dim:
-    if not isinstance(pattern, ast.Name) or pattern.text in arguments:
-        return body.program.signature_size(block, pattern, {**arguments, **binding.sizes})
+    known = {**arguments, **binding.sizes}
+    is_name = isinstance(pattern, ast.Name)
+    if not is_name or pattern.text in arguments or not binds_dim(pattern.text, block.file):
+        return body.program.signature_size(block, pattern, known)
     name = pattern.text
     if name not in binding.sizes:
         if name in fixed:

@@ -1,0 +1,232 @@
+"""Resizing of spatial axes by interpolation."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import floor
+from typing import Any, Literal
+
+from archdsl.ir.dims import Dim
+from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand, Unsupported
+from archdsl.ir.obligations import Obligations
+from archdsl.ir.op import Op
+from archdsl.ir.types import DType, ShapeError, TensorType
+from archdsl.ops import _nearest
+from archdsl.ops._axes import axis_label
+from archdsl.ops._fields import Shape, per_axis
+from archdsl.ops._nearest import float32
+from archdsl.ops.activation import PositiveFinite
+from archdsl.ops.pool import AdaptiveAvgPool
+
+_LINEAR = {3: "linear", 4: "bilinear", 5: "trilinear"}
+_RANKS = {"bilinear": (4,), "trilinear": (5,), "bicubic": (4,)}
+
+
+class Interpolate(Op, layer="Upsample", function="interpolate"):
+    """Spatial axes brought to other sizes by interpolation.
+
+    `[N, C, *S] -> [N, C, *S']`
+
+    Source: torch.nn.functional.interpolate; ONNX Resize, Gather.
+
+    Example: `x -> Upsample(scale_factor=2.0, mode="nearest")`
+    """
+
+    positional = ("size",)
+
+    size: Dim | Shape | None = None
+    """The new size of every spatial axis, or of each."""
+    scale_factor: PositiveFinite | tuple[PositiveFinite, ...] | None = None
+    """What the sizes are multiplied by; the result is rounded down."""
+    mode: Literal[
+        "nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic", "area"
+    ] = "nearest"
+    align_corners: bool = False
+    antialias: bool = False
+    recompute_scale_factor: bool = False
+    """Interpolate by the ratio of the sizes, not by `scale_factor` itself."""
+
+    def infer(self, check: Obligations, x: TensorType) -> TensorType:
+        x.expect_rank(*_RANKS.get(self.mode, (3, 4, 5)))
+        x.expect_floating()
+        self._demand_options(x)
+        result = self._result(x)
+        for place in range(2, x.rank):
+            label = axis_label(x, place)
+            check.demand_at_least(x.dims[place], 1, f"axis {label} of {x} must not be empty")
+            check.demand_at_least(
+                result.dims[place],
+                1,
+                f"axis {label} of {x} would become {result.dims[place]}, which is less than 1",
+            )
+        return result
+
+    def _demand_options(self, x: TensorType) -> None:
+        if (self.size is None) == (self.scale_factor is None):
+            raise ShapeError(
+                "`interpolate` needs either `size` or `scale_factor`", attribute="size"
+            )
+        if self.recompute_scale_factor and self.scale_factor is None:
+            raise ShapeError(
+                "`recompute_scale_factor` means something only with `scale_factor`",
+                attribute="recompute_scale_factor",
+            )
+        smooth = self.mode in ("linear", "bilinear", "trilinear", "bicubic")
+        if self.align_corners and not smooth:
+            raise ShapeError(
+                f"`align_corners` means nothing with `mode={self.mode}`", attribute="align_corners"
+            )
+        if self.antialias and not (smooth and x.rank == 4):
+            raise ShapeError(
+                f"torch knows `antialias` for two linear or cubic axes,"
+                f" not for `mode={self.mode}` of {x}",
+                attribute="antialias",
+            )
+
+    def _factors(self, x: TensorType) -> tuple[float, ...]:
+        assert self.scale_factor is not None
+        return per_axis(self.scale_factor, x.rank - 2, "scale_factor")
+
+    def _result(self, x: TensorType) -> TensorType:
+        if self.size is not None:
+            return x.with_dims(*x.dims[:2], *self._sizes(x, self.size))
+        sizes = map(_scaled, x.dims[2:], self._factors(x))
+        return x.with_dims(*x.dims[:2], *sizes)
+
+    def _given(self) -> Shape:
+        """The sizes that were written."""
+        if self.size is None:
+            return ()
+        return self.size if isinstance(self.size, tuple) else (self.size,)
+
+    def _sizes(self, x: TensorType, size: Dim | Shape) -> Shape:
+        if isinstance(size, Dim):
+            return (size,) * (x.rank - 2)
+        if len(size) != x.rank - 2:
+            raise ShapeError(
+                f"`size` has {len(size)} numbers, but {x} has {x.rank - 2} spatial axes",
+                attribute="size",
+            )
+        return size
+
+    # ---------------------------------------------------------------------------------- torch
+
+    def torch_module(self, x: TensorType) -> Module:
+        if self.antialias:
+            raise Unsupported(
+                "nn.Upsample does not know `antialias`", help="use the function `interpolate`"
+            )
+        if any(size.value is None for size in self._given()):
+            raise Unsupported(
+                f"nn.Upsample needs known sizes, not {self.size}",
+                help="use the function `interpolate`",
+            )
+        return Module("nn.Upsample", (), self._keywords(x))
+
+    def torch_call(self, x: TensorType) -> Call:
+        return Call("F.interpolate", (Input(0),), self._keywords(x))
+
+    def _keywords(self, x: TensorType) -> dict[str, Any]:
+        keywords = self.changed("size", "scale_factor")
+        if self.mode != "nearest":
+            keywords["mode"] = _LINEAR[x.rank] if self.mode == "linear" else self.mode
+        return keywords | self.changed("align_corners", "antialias", "recompute_scale_factor")
+
+    # ----------------------------------------------------------------------------------- ONNX
+
+    def onnx(self, g: OnnxGraph, x: Operand) -> Operand:
+        result = self._result(x.type)
+        if self.mode == "area":
+            return self._pooled(g, x, result)
+        if self.mode in ("nearest", "nearest-exact"):
+            return self._nearest(g, x, result)
+        attributes: dict[str, Any] = {"mode": "cubic" if self.mode == "bicubic" else "linear"}
+        if self.mode == "bicubic":
+            attributes["cubic_coeff_a"] = -0.5 if self.antialias else -0.75
+        if self.antialias:
+            self._demand_antialias(g)
+            attributes |= {"antialias": 1, "exclude_outside": 1}
+        pixels = "align_corners" if self.align_corners else "half_pixel"
+        return self._resize(g, x, result, coordinate_transformation_mode=pixels, **attributes)
+
+    def _demand_antialias(self, g: OnnxGraph) -> None:
+        if g.opset < 18:
+            raise Unsupported(
+                f"Resize of opset {g.opset} has no antialiasing", help="use opset 18 or newer"
+            )
+        if self.align_corners:
+            raise Unsupported(
+                "antialiasing with `align_corners` has no exact form in ONNX",
+                help="leave `align_corners` out",
+            )
+
+    def _pooled(self, g: OnnxGraph, x: Operand, result: TensorType) -> Operand:
+        bins = [dim.value for dim in result.dims[2:]]
+        known = tuple(size for size in bins if size is not None)
+        if len(known) < len(bins):
+            raise Unsupported(
+                f"`mode=area` needs known sizes in ONNX, not {result}",
+                help="fix the sizes when exporting",
+            )
+        return AdaptiveAvgPool(output_size=known).onnx(g, x)
+
+    def _by_factor(self) -> bool:
+        """Whether coordinates follow `scale_factor` and not the sizes."""
+        unscaled = self.recompute_scale_factor or self.align_corners
+        return self.scale_factor is not None and not unscaled
+
+    def _nearest(self, g: OnnxGraph, x: Operand, result: TensorType) -> Operand:
+        factors = self._factors(x.type) if self._by_factor() else (None,) * (x.type.rank - 2)
+        exact = self.mode == "nearest-exact"
+        axes = [
+            _nearest.Axis(size, wanted, factor, exact)
+            for size, wanted, factor in zip(x.type.dims[2:], result.dims[2:], factors, strict=True)
+        ]
+        if not all(axis.resizes_alike for axis in axes):
+            for place, axis in enumerate(axes, 2):
+                x = axis.gathered(g, x, place)
+            return x
+        return self._resize(
+            g,
+            x,
+            result,
+            mode="nearest",
+            coordinate_transformation_mode="half_pixel" if exact else "asymmetric",
+            nearest_mode="round_prefer_ceil" if exact else "floor",
+        )
+
+    def _resize(self, g: OnnxGraph, x: Operand, result: TensorType, **attributes: Any) -> Operand:
+        first = 2 if g.opset >= 18 else 0
+        if first:
+            attributes["axes"] = tuple(range(2, result.rank))
+        if not self._by_factor():
+            sizes = g.shape(result.dims[first:])
+            return g.node("Resize", x, None, None, sizes, type=result, **attributes)
+        factors = self._factors(x.type)
+        for size, wanted, factor in zip(x.type.dims[2:], result.dims[2:], factors, strict=True):
+            _demand_single_precision(size, wanted, factor)
+        scales = g.constant([*(1.0,) * (2 - first), *factors], DType.FLOAT32)
+        return g.node("Resize", x, None, scales, type=result, **attributes)
+
+
+def _scaled(size: Dim, factor: float) -> Dim:
+    """`floor(size * factor)`; for an unknown size only where that is exact in floating point."""
+    if size.value is not None:
+        return Dim.of(floor(size.value * factor))
+    ratio = Fraction(factor)
+    if ratio.numerator >= 2**10 or ratio.denominator > 2**10:
+        raise ShapeError(
+            f"{size} times {factor} cannot be rounded down exactly while {size} is unknown",
+            help="give `size`, or a factor such as 0.5, 1.5 or 2",
+            attribute="scale_factor",
+        )
+    return size * ratio.numerator // ratio.denominator
+
+
+def _demand_single_precision(size: Dim, wanted: Dim, factor: float) -> None:
+    """Runtimes multiply the size with the factor in float32."""
+    if size.value is not None and floor(float32(size.value * float32(factor))) != wanted.value:
+        raise Unsupported(
+            f"ONNX runtimes would round {size} times {factor} to another size than {wanted}",
+            help="give `size`, or `recompute_scale_factor=true`",
+        )

@@ -1,0 +1,122 @@
+"""The main job on real input: prove, compile, train, export and run a digit classifier."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from rich.console import Console
+from rich.progress import track
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import nn
+from torch.nn import functional as F
+
+import archdsl
+
+FOLDER = Path("build") / "demo"
+EPOCHS = 15
+BATCH = 32
+REQUIRED_ACCURACY = 0.97
+
+console = Console(highlight=False)
+
+
+def main() -> int:
+    """Everything `make demo` shows; the exit code is 1 when something is not as promised."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    network = prove("lenet5")
+    train_x, test_x, train_y, test_y = digits()
+    module = train(network.to_torch(), train_x, train_y)
+    expected = module(test_x).argmax(1)
+    accuracy = (expected == test_y).double().mean().item()
+    found = predict_with_onnx(network, module, test_x)
+    same = int((found == expected.numpy()).sum())
+    say(f"{accuracy:.1%} of {len(test_y)} held-out digits are read correctly")
+    say(f"ONNX Runtime predicts the same for {same} of {len(test_y)}")
+    compile_resnet()
+    return 0 if accuracy >= REQUIRED_ACCURACY and same == len(test_y) else 1
+
+
+def prove(name: str) -> archdsl.Network:
+    """Check a shipped spec and write its PyTorch source."""
+    headline(f"{name}: shapes proved, compiled to PyTorch")
+    network = archdsl.load(name)
+    console.print(network.summary(dims={"N": 1}))
+    path = FOLDER / f"{name}.py"
+    path.write_text(network.to_source(), encoding="utf-8")
+    say(f"{path} is plain PyTorch")
+    return network
+
+
+def digits() -> tuple[torch.Tensor, ...]:
+    """Handwritten digits, enlarged to 28 x 28; a third is held out."""
+    data = load_digits()
+    small = torch.tensor(data.images, dtype=torch.float32).unsqueeze(1) / 16
+    large = F.interpolate(small, size=(28, 28), mode="bilinear", align_corners=False)
+    labels = torch.tensor(data.target)
+    order = np.arange(len(labels))
+    train, test = train_test_split(order, test_size=1 / 3, stratify=data.target, random_state=0)
+    return large[train], large[test], labels[train], labels[test]
+
+
+def train(module: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> nn.Module:
+    """A short training with Adam and a falling learning rate."""
+    headline(f"training on {len(labels)} digits")
+    optimiser = torch.optim.AdamW(module.parameters(), 2e-3)
+    steps = EPOCHS * -(-len(labels) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=steps)
+    module.train()
+    for _ in track(range(EPOCHS), "epochs", console=console):
+        for batch in torch.randperm(len(labels)).split(BATCH):
+            loss = F.cross_entropy(module(images[batch]), labels[batch])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    return module.eval().requires_grad_(False)
+
+
+def predict_with_onnx(
+    network: archdsl.Network, module: nn.Module, images: torch.Tensor
+) -> np.ndarray:
+    """Export with the trained weights and run the file with ONNX Runtime."""
+    headline("exported to ONNX with the trained weights")
+    path = FOLDER / f"{network.ir.name}.onnx"
+    network.save_onnx(path, weights=module)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    say(f"{path} has {path.stat().st_size:,} bytes")
+    return np.asarray(logits).argmax(1)
+
+
+def compile_resnet() -> None:
+    """A larger model, to source and to ONNX."""
+    headline("resnet50: to PyTorch source and to ONNX")
+    began = time.perf_counter()
+    network = archdsl.load("resnet50")
+    source, path = FOLDER / "resnet50.py", FOLDER / "resnet50.onnx"
+    source.write_text(network.to_source(), encoding="utf-8")
+    network.save_onnx(path)
+    took = time.perf_counter() - began
+    console.print(network.summary(dims={"N": 1, "H": 224, "W": 224}))
+    say(f"{source} and {path} ({path.stat().st_size:,} bytes) took {took:.1f} s")
+
+
+def headline(text: str) -> None:
+    """A line that begins a part."""
+    console.rule(f"[bold]{text}", align="left")
+
+
+def say(text: str) -> None:
+    """A result."""
+    console.print(f"[green]✓[/green] {text}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,351 @@
+"""Every shipped model: figures, weight names and values beside torchvision's or a written reference."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchvision_shim import torchvision
+
+from archdsl.backends.onnx_export import export, save
+from archdsl.backends.torch_live import load
+from archdsl.backends.torch_source import emit, root_class
+from archdsl.compiler import Compilation, compile_text
+from archdsl.diagnostics import Diagnostic
+from archdsl.ir.model import Model
+from archdsl.resources import shipped_models, specs_folder
+from archdsl.stats import figures
+
+SPECS = {
+    name: path for name, path in shipped_models().items() if name in Compilation(path).model_names
+}
+"""What can be built: the members of families, not the families."""
+
+SHAPES = [(2, 3, 113, 81), (1, 3, 96, 128)]
+FIXED_SHAPES = {
+    "lenet5": [(2, 1, 28, 28), (5, 1, 28, 28)],
+    "alexnet_2012": [(2, 3, 224, 224), (1, 3, 224, 224)],
+}
+LARGE = 60_000_000
+"""Models of more parameters are run at one size only."""
+
+
+# ------------------------------------------------------------------------------------- references
+
+
+class LeNet5(nn.Module):
+    """LeCun 1998 on digits of 28x28."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 6, 5, padding=2)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.fc1 = nn.Linear(400, 120)
+        self.fc2 = nn.Linear(120, 84)
+        self.fc3 = nn.Linear(84, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.avg_pool2d(torch.tanh(self.conv1(x)), 2)
+        x = F.avg_pool2d(torch.tanh(self.conv2(x)), 2)
+        x = torch.tanh(self.fc1(x.flatten(1)))
+        return self.fc3(torch.tanh(self.fc2(x)))
+
+
+class AlexNet2012(nn.Module):
+    """Krizhevsky 2012 word for word: two towers apart, and the sum over neighbours written out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 96, 11, stride=4, padding=2)
+        self.conv2 = nn.Conv2d(48, 256, 5)
+        self.conv3 = nn.Conv2d(256, 384, 3, padding=1)
+        self.conv4 = nn.Conv2d(192, 384, 3)
+        self.conv5 = nn.Conv2d(192, 256, 3)
+        self.fc6 = nn.Linear(9216, 4096)
+        self.fc7 = nn.Linear(4096, 4096)
+        self.fc8 = nn.Linear(4096, 1000)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.max_pool2d(self.responses(F.relu(self.conv1(x))), 3, 2)
+        x = F.max_pool2d(self.responses(F.relu(self.towers(x, self.conv2, 2))), 3, 2)
+        x = F.relu(self.conv3(x))
+        x = F.relu(self.towers(x, self.conv4, 1))
+        x = F.max_pool2d(F.relu(self.towers(x, self.conv5, 1)), 3, 2)
+        x = F.relu(self.fc7(F.relu(self.fc6(x.flatten(1)))))
+        return self.fc8(x)
+
+    def towers(self, x: torch.Tensor, layer: nn.Conv2d, padding: int) -> torch.Tensor:
+        assert layer.bias is not None
+        halves = zip(x.chunk(2, 1), layer.weight.chunk(2), layer.bias.chunk(2), strict=True)
+        return torch.cat([F.conv2d(a, w, b, padding=padding) for a, w, b in halves], 1)
+
+    def responses(self, x: torch.Tensor) -> torch.Tensor:
+        channels = x.shape[1]
+        result = torch.empty_like(x)
+        for i in range(channels):
+            neighbours = x[:, max(0, i - 2) : min(channels - 1, i + 2) + 1]
+            result[:, i] = x[:, i] / (2 + 1e-4 * neighbours.square().sum(1)) ** 0.75
+        return result
+
+
+WRITTEN: dict[str, Callable[[], nn.Module]] = {"lenet5": LeNet5, "alexnet_2012": AlexNet2012}
+
+
+def reference_on_meta(name: str) -> nn.Module:
+    with torch.device("meta"):
+        if name in WRITTEN:
+            return WRITTEN[name]()
+        if name == "googlenet":
+            return torchvision.models.googlenet(aux_logits=True, init_weights=False)
+        return torchvision.models.get_model(name)
+
+
+def published(name: str) -> dict[str, Any]:
+    return torchvision.models.get_model_weights(name).DEFAULT.meta
+
+
+# ---------------------------------------------------------------------------------------- subjects
+
+
+@cache
+def compiled(name: str) -> Model:
+    compilation = Compilation(SPECS[name], model=name)
+    diagnostics = compilation.check()
+    assert not list(diagnostics), list(diagnostics)
+    assert compilation.model is not None
+    return compilation.model
+
+
+def lively(name: str, module: nn.Module) -> dict[str, torch.Tensor]:
+    """A state dict in which nothing is as a fresh module has it, batch statistics included."""
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+
+    def draw(path: str, like: torch.Tensor) -> torch.Tensor:
+        if path.endswith("num_batches_tracked"):
+            return torch.tensor(7)
+        if path.endswith("running_var") or (path.endswith("weight") and like.dim() == 1):
+            return torch.rand(like.shape, generator=generator) + 0.5
+        spread = math.sqrt(2 / math.prod(like.shape[1:])) if like.dim() > 1 else 0.1
+        return torch.randn(like.shape, generator=generator) * spread
+
+    return {path: draw(path, tensor) for path, tensor in module.state_dict().items()}
+
+
+def filled(module: nn.Module, weights: dict[str, torch.Tensor]) -> nn.Module:
+    """A module from the meta device, with these very tensors."""
+    module.load_state_dict(weights, strict=True, assign=True)
+    return module.eval()
+
+
+def run_source(source: str) -> nn.Module:
+    """The module that a person gets who saves the source and imports it."""
+    scope: dict[str, Any] = {"__name__": "emitted"}
+    exec(compile(source, "emitted.py", "exec"), scope)  # noqa: S102
+    with torch.device("meta"):
+        return scope[root_class(source)]()
+
+
+def image(shape: tuple[int, ...]) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def parameter_count(name: str, without: str = "nothing") -> int:
+    parameters = load(compiled(name), device="meta").named_parameters()
+    return sum(tensor.numel() for path, tensor in parameters if not path.startswith(without))
+
+
+def multiply_adds(name: str) -> int:
+    model = compiled(name)
+    sizes = {symbol: 1 if symbol == "N" else 224 for symbol in model.root.symbols}
+    return figures(model)[model.entry].macs.evaluate(sizes)
+
+
+# ------------------------------------------------------------------------------ figures and names
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_check_is_clean_and_the_figures_are_expected(name: str) -> None:
+    compilation = Compilation(SPECS[name], model=name)
+    assert not list(compilation.check())
+    assert len(compilation.expectations(name)) == 2
+    model = compilation.model
+    assert model is not None
+    assert model.doc
+    assert figures(model)[model.entry].parameters == parameter_count(name)
+
+
+@pytest.mark.parametrize("name", [name for name in SPECS if name not in WRITTEN])
+def test_figures_are_the_published_ones(name: str) -> None:
+    meta = published(name)
+    assert parameter_count(name, without="aux") == meta["num_params"]
+    assert round(multiply_adds(name) / 1e9, 3) == meta["_ops"]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "macs"),
+    [
+        ("lenet5", 61_706, 416_520),
+        ("alexnet_2012", 60_965_224, 724_406_816),
+        ("googlenet", 13_004_888, 1_498_376_192),
+    ],
+)
+def test_figures_that_are_published_elsewhere(name: str, parameters: int, macs: int) -> None:
+    assert parameter_count(name) == parameters
+    assert multiply_adds(name) == macs
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_batch_and_sizes_stay_symbolic(name: str) -> None:
+    model = compiled(name)
+    assert model.root.symbols == (("N",) if name in FIXED_SHAPES else ("N", "H", "W"))
+    assert [str(model.root.type(port.value)) for port in model.root.outputs if not port.training] == [
+        f"float32[N, {10 if name == 'lenet5' else 1000}]"
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in SPECS if name not in WRITTEN])
+def test_state_dict_is_that_of_torchvision(name: str) -> None:
+    ours, theirs = load(compiled(name), device="meta"), reference_on_meta(name)
+    assert described(ours.state_dict()) == described(theirs.state_dict())
+    assert [path for path, _ in ours.named_parameters()] == [
+        path for path, _ in theirs.named_parameters()
+    ]
+
+
+def described(state: dict[str, torch.Tensor]) -> list[tuple[str, tuple[int, ...], torch.dtype]]:
+    return [(path, tuple(tensor.shape), tensor.dtype) for path, tensor in state.items()]
+
+
+@pytest.mark.parametrize("name", [name for name in SPECS if name not in WRITTEN])
+def test_the_smallest_size_is_the_published_one(name: str) -> None:
+    """A model that needs no minimum admits 1x1; the others begin where torchvision's fail."""
+    height, width = published(name)["min_size"]
+    requirements = compiled(name).root.requirements
+
+    def admits(h: int, w: int) -> bool:
+        sizes = {"N": 1, "H": h, "W": w}
+        return all(requirement.condition.evaluate(sizes) for requirement in requirements)
+
+    assert admits(height, width)
+    if requirements:
+        assert not admits(height - 1, width)
+        assert not admits(height, width - 1)
+
+
+# ------------------------------------------------------------------------------------------ values
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_values(name: str, tmp_path: Path) -> None:
+    """Live module, emitted source, torchvision and ONNX Runtime give the same."""
+    model = compiled(name)
+    reference = reference_on_meta(name)
+    live = load(model, device="meta")
+    weights = lively(name, live)
+    filled(live, weights)
+    emitted = filled(run_source(emit(model)), weights)
+    filled(reference, weights)
+    session = exported(model, weights, tmp_path / "model.onnx")
+    shapes = FIXED_SHAPES.get(name, SHAPES)
+    if figures(model)[model.entry].parameters > LARGE:
+        shapes = shapes[:1]
+    singles = []
+    with torch.inference_mode():
+        for shape in shapes:
+            x = image(shape)
+            singles.append(live(x))
+            assert_lively(singles[-1])
+            assert torch.equal(emitted(x), singles[-1])
+            if name != "alexnet_2012":
+                assert torch.equal(reference(x), singles[-1])
+        reference.double()
+        for shape, single in zip(shapes, singles, strict=True):
+            x = image(shape)
+            feed = {model.root.inputs[0].name: x.numpy()}
+            (found,) = session.run(None, feed)
+            assert_agrees(torch.from_numpy(found), single, reference(x.double()))
+
+
+def exported(
+    model: Model, weights: dict[str, torch.Tensor], path: Path
+) -> onnxruntime.InferenceSession:
+    save(path, model, {name: tensor.numpy() for name, tensor in weights.items()})
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def assert_lively(y: torch.Tensor) -> None:
+    """An output that is not next to nothing, and not the same for every image."""
+    assert torch.isfinite(y).all()
+    assert y.abs().max() >= 1e-3
+    if len(y) > 1:
+        assert (y[0] - y[1]).abs().max() >= 1e-3 * y.abs().max()
+
+
+def assert_agrees(found: torch.Tensor, single: torch.Tensor, exact: torch.Tensor) -> None:
+    """ONNX Runtime beside float64: within 1e-5, and about as exact as PyTorch in float32."""
+    scale = exact.abs().max()
+    error, torch_error = ((y - exact).abs().max() / scale for y in (found, single))
+    assert found.shape == exact.shape
+    assert error <= 1e-5
+    assert torch_error <= 1e-5
+    assert error <= 4 * torch_error + 1e-6
+
+
+@pytest.mark.parametrize("name", ["googlenet", "resnet18", "mobilenet_v2", "densenet121"])
+def test_training_is_that_of_torchvision(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs, auxiliary ones included, and the statistics that a step leaves behind."""
+    monkeypatch.setattr(F, "dropout", seeded_dropout)
+    reference = reference_on_meta(name)
+    weights = lively(name, reference)
+    filled(reference, {path: tensor.clone() for path, tensor in weights.items()}).train()
+    live = load(compiled(name), weights).train()
+    x = image(SHAPES[0])
+    ours, theirs = live(x), reference(x)
+    if name == "googlenet":
+        assert ours._fields == ("logits", "aux_logits2", "aux_logits1") == theirs._fields
+    for mine, other in zip(as_tuple(ours), as_tuple(theirs), strict=True):
+        assert torch.equal(mine, other)
+        assert_lively(mine.detach())
+    state = reference.state_dict()
+    assert all(torch.equal(tensor, state[path]) for path, tensor in live.state_dict().items())
+
+
+def seeded_dropout(
+    x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> torch.Tensor:
+    """Dropout whose mask depends on the shape alone, not on what was drawn before."""
+    if not training:
+        return x
+    keep = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) >= p
+    return x * keep / (1 - p)
+
+
+def as_tuple(outputs: Any) -> tuple[torch.Tensor, ...]:
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+# -------------------------------------------------------------------------------------------- ONNX
+
+
+def test_auxiliary_outputs_are_exported_only_when_asked_for() -> None:
+    model = compiled("googlenet")
+    plain, whole = export(model, None), export(model, None, training_outputs=True)
+    assert [output.name for output in plain.graph.output] == ["logits"]
+    assert [output.name for output in whole.graph.output] == ["logits", "aux_logits2", "aux_logits1"]
+    assert not any(tensor.name.startswith("aux") for tensor in plain.graph.initializer)
+
+
