@@ -9,10 +9,14 @@ CANDIDATES := python3 python3.11 python3.12 python3.13 python3.14
 PYTHON ?= $(firstword $(foreach each,$(CANDIDATES),$(shell \
 	$(each) -c '$(USABLE)' >/dev/null 2>&1 && echo $(each))))
 
-.PHONY: test demo bench lint format constraints clean
+.PHONY: test bless demo bench lint format constraints clean
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto $(ARGS)
+
+# Writes again what the error pages show that the compiler says; look at the difference.
+bless: $(STAMP)
+	ARCHDSL_BLESS=1 $(BIN)/python -m pytest -q -n auto tests/test_errors.py
 
 demo: $(STAMP)
 	$(BIN)/python examples/digits.py

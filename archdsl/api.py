@@ -231,7 +231,10 @@ class Network:
         for refusal in refusals(self.ir, opset=opset, training_outputs=training_outputs):
             diagnostics.add(
                 problems.unsupported_by_target(
-                    refusal.node.span, f"ONNX opset {opset}", refusal.reason, refusal.help
+                    refusal.node.span if refusal.node else None,
+                    f"ONNX opset {opset}",
+                    refusal.reason,
+                    refusal.help,
                 )
             )
         if diagnostics.has_errors:

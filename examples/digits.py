@@ -74,12 +74,18 @@ def train(module: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> nn.M
     module.train()
     for _ in track(range(EPOCHS), "epochs", console=console):
         for batch in torch.randperm(len(labels)).split(BATCH):
-            loss = F.cross_entropy(module(images[batch]), labels[batch])
+            loss = F.cross_entropy(module(shifted(images[batch])), labels[batch])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
     return module.eval().requires_grad_(False)
+
+
+def shifted(images: torch.Tensor) -> torch.Tensor:
+    """The images moved by up to two pixels, as handwriting is."""
+    right, down = torch.randint(-2, 3, (2,)).tolist()
+    return images.roll((down, right), (2, 3))
 
 
 def predict_with_onnx(

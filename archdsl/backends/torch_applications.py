@@ -7,7 +7,7 @@ or another, a loop carries a value from pass to pass.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -129,7 +129,8 @@ class Applications:
         ]
         if any(len(row) != len(dims[0]) for row in dims):
             return None
-        shape = [_agreed([row[axis] for row in dims]) for axis in range(len(dims[0]))]
+        names = {n for trace in self.traces for n in (*trace.names, *trace.sizes)}
+        shape = [_agreed([row[axis] for row in dims], names) for axis in range(len(dims[0]))]
         known = tuple(dim for dim in shape if dim is not None)
         return known if len(known) == len(shape) else None
 
@@ -350,9 +351,10 @@ class Applications:
         return None
 
 
-def _agreed(dims: Sequence[Dim]) -> Dim | None:
+def _agreed(dims: Sequence[Dim], names: Set[str]) -> Dim | None:
     origin = dims[0].origin
-    if not origin.is_opaque and all(dim.origin == origin for dim in dims):
+    is_usable = not origin.is_opaque and origin.symbols <= names
+    if is_usable and all(dim.origin == origin for dim in dims):
         return origin
     return dims[0].without_origin() if all(dim == dims[0] for dim in dims) else None
 

@@ -13,6 +13,8 @@ from archdsl.backends.torch_template import Label
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Index, Infix, Module
 
+MOST_CANDIDATES = 8
+
 
 class Mismatch(Exception):  # noqa: N818
     """These cases cannot be written as one; the caller writes them apart."""
@@ -84,9 +86,10 @@ def fit(row: Row, cases: Sequence[Case], variable: str | None = None) -> Any:
 
 def _fit_sizes(row: Sequence[Dim], cases: Sequence[Case], variable: str | None) -> Any:
     written = [_written(dim, case) for dim, case in zip(row, cases, strict=True)]
-    first = written[0]
-    if all(dim == first for dim in written) and _gives(first, row, cases):
-        return first
+    for candidate in list(dict.fromkeys(written))[:MOST_CANDIDATES]:
+        # One formula may hold for the others too, as `C * expansion` where `expansion` is 1.
+        if candidate.symbols and not candidate.is_opaque and _gives(candidate, row, cases):
+            return candidate
     formula = _opaque_formula(written, row, cases)
     if formula is not None and variable not in formula.names:
         return formula

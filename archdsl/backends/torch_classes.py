@@ -8,8 +8,10 @@ from typing import Any
 from archdsl.backends.naming import Namespace
 from archdsl.backends.torch_cases import Mismatch
 from archdsl.backends.torch_merge import Wanted, merged
+from archdsl.backends.torch_replay import verify
 from archdsl.backends.torch_template import Template
 from archdsl.backends.torch_trace import Trace, is_numbered_chain, plain, trace
+from archdsl.diagnostics import InternalError
 from archdsl.ir.model import Block, Model
 
 
@@ -37,10 +39,22 @@ def class_templates(model: Model) -> list[Template]:
 
 
 def _merged(traces: Sequence[Trace], wanted: Wanted) -> Template:
+    """The class, with loops and conditions if they hold; else just as it was expanded."""
     try:
-        return merged(traces, wanted)
+        return _verified(traces, wanted)
     except Mismatch:
-        return merged(traces, Wanted(wanted.name, wanted.classes, {}, expanded=True))
+        expanded = Wanted(wanted.name, wanted.classes, {}, expanded=True)
+    try:
+        return _verified(traces, expanded)
+    except Mismatch as problem:
+        raise InternalError(f"block {traces[0].block.name} has no PyTorch form") from problem
+
+
+def _verified(traces: Sequence[Trace], wanted: Wanted) -> Template:
+    template = merged(traces, wanted)
+    for traced in traces:
+        verify(template, traced, wanted.classes)
+    return template
 
 
 def _mergeable(
@@ -66,7 +80,7 @@ def _can_merge(
     traces: Sequence[Trace], known: Mapping[str, Template], defaults: Mapping[str, Any]
 ) -> bool:
     try:
-        merged(traces, Wanted("", known, defaults))
+        _verified(traces, Wanted("", known, defaults))
     except Mismatch:
         return False
     return True

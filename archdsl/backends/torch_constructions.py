@@ -8,6 +8,7 @@ from typing import Any
 from archdsl.backends.naming import MODULE_NAMES
 from archdsl.backends.torch_cases import Case, Mismatch, fit, fit_label, fit_lowered
 from archdsl.backends.torch_formula import Formula
+from archdsl.backends.torch_init import is_self_contained
 from archdsl.backends.torch_lowering import Instance, Layer
 from archdsl.backends.torch_regions import Merged, Rows, merge, regions
 from archdsl.backends.torch_template import (
@@ -133,19 +134,28 @@ class Constructions:
         return Constructions(self.scopes, self.classes, indexed, variable, self.expanded)
 
     def leaf(self, payloads: Sequence[str], cases: Sequence[Case]) -> None:
-        names = [path.rpartition(".")[2] for path in payloads]
-        label = fit_label(names, cases, self.variable)
-        if any(isinstance(part, Formula) for part in label):
-            raise Mismatch("label")
+        label = self._label([path.rpartition(".")[2] for path in payloads], cases)
         scopes = [self.scopes[case.specialisation] for case in cases]
         pairs = list(zip(scopes, payloads, strict=True))
         are_scopes = {path in scope.children for scope, path in pairs}
-        if are_scopes == {True}:
-            self.items.append(self._container(label, pairs, list(cases)))
-        elif are_scopes == {False}:
-            self.items.append(self._make(label, pairs, cases))
-        else:
+        if len(are_scopes) != 1:
             raise Mismatch("a member and a scope")
+        if are_scopes.pop():
+            item: Make | Container = self._container(label, pairs, list(cases))
+        else:
+            item = self._make(label, pairs, cases)
+        if not label and not is_self_contained(item):
+            raise Mismatch("a member without a name of its own")
+        self.items.append(item)
+
+    def _label(self, names: Sequence[str], cases: Sequence[Case]) -> Label:
+        """The name in every case; nothing where it is only the next number."""
+        try:
+            return fit_label(names, cases, self.variable)
+        except Mismatch:
+            if not self.indexed:
+                raise
+            return ()
 
     def _container(
         self, label: Label, pairs: Sequence[tuple[Scopes, str]], cases: list[Case]

@@ -26,7 +26,8 @@ from archdsl.backends.torch_template import (
     Variable,
 )
 from archdsl.backends.torch_values import LoopVariables, Variables, enclosing, loop_clause
-from archdsl.backends.torch_walk import count_reads, expressions, outer_reads
+from archdsl.backends.torch_walk import count_reads, expressions, outer_reads, walk
+from archdsl.diagnostics import InternalError
 
 BODY = 2
 DEEPEST_NESTING = 3
@@ -62,11 +63,13 @@ class Forward:
         self.loop_names: set[str] = set()
         self.sizes: dict[str, str] = {}
         self.device = "device"
-        self.last_shape: object = None
+        self.last_shape: object = template.inputs[0][1].shape if template.inputs else None
         self.remaining = count_reads(template)
         self.returned = {output.variable for output in template.outputs}
-        self.hints = _hints(template)
-        self.arguments = [self._argument(name, variable) for name, variable in template.inputs]
+        self.branches = _branches(template)
+        self.hints = _hints(template, self.remaining)
+        self.arguments: list[str] = []
+        self.arguments += [self._argument(name, variable) for name, variable in template.inputs]
         self._read_sizes()
         self._read_device()
 
@@ -209,7 +212,7 @@ class Forward:
         """Whether a value is written where it is used: once, and without a name of its own."""
         if self.remaining[variable] != 1:
             return False
-        return not variable.hint or variable in self.returned
+        return variable in self.branches or not variable.hint or variable in self.returned
 
     def _code(self, item: Apply, variables: Variables) -> Code:
         operands = [self._operand(variable) for variable in item.inputs]
@@ -261,6 +264,8 @@ class Forward:
 
     def _assign(self, targets: Sequence[Variable], pending: Pending, depth: int) -> None:
         for slot in pending.slots:
+            if slot in self.name and self.occupant[self.name[slot]] is not slot:
+                raise InternalError(f"variable {self.name[slot]} was overwritten too early")
             self.remaining[slot] -= 1
         names: list[str] = []
         for target in targets:
@@ -309,7 +314,9 @@ class Forward:
     def _pick_name(self, variable: Variable, slots: Sequence[Variable]) -> str:
         hint = self.hints.get(variable, variable.hint)
         candidates = [identifier(hint)] if hint else []
-        candidates += [self.name[slot] for slot in slots if slot in self.name]
+        operands = [self.name[slot] for slot in slots if slot in self.name]
+        # An input is not overwritten by what has no name of its own; that is `x`.
+        candidates += ["x" if name in self.arguments else name for name in operands]
         for name in candidates:
             if self._is_free(name) and not self.held[name]:
                 return name
@@ -450,25 +457,28 @@ def _negated(condition: Code) -> str:
     return prefix("not", condition).text
 
 
-def _hints(template: Template) -> dict[Variable, str]:
-    """A name for every variable: its own, or that of what it flows into."""
+def _branches(template: Template) -> set[Variable]:
+    """Values that are called as the member that gives them, which says nothing new."""
+    return {
+        item.outputs[0]
+        for item in walk([*template.applications, *template.training])
+        if isinstance(item, Apply)
+        and isinstance(item.callee, MemberCall)
+        and len(item.outputs) == 1
+        and item.callee.path[-1] == (item.outputs[0].hint,)
+    }
+
+
+def _hints(template: Template, reads: Counter[Variable]) -> dict[Variable, str]:
+    """A name for every variable: its own, or that of what alone it flows into."""
     hints: dict[Variable, str] = {}
-    _collect_hints([*template.applications, *template.training], hints)
+    for item in reversed(list(walk([*template.applications, *template.training]))):
+        if not isinstance(item, Apply):
+            continue
+        for output in item.outputs:
+            if output.hint:
+                hints[output] = output.hint
+        flows_on = hints.get(item.outputs[0], "") if item.outputs else ""
+        if len(item.inputs) == 1 and flows_on and reads[item.inputs[0]] == 1:
+            hints.setdefault(item.inputs[0], flows_on)
     return hints
-
-
-def _collect_hints(items: Sequence[Application], hints: dict[Variable, str]) -> None:
-    for item in reversed(items):
-        match item:
-            case Apply():
-                for output in item.outputs:
-                    if output.hint:
-                        hints[output] = output.hint
-                flows_on = hints.get(item.outputs[0], "") if item.outputs else ""
-                if len(item.inputs) == 1 and flows_on:
-                    hints.setdefault(item.inputs[0], flows_on)
-            case ApplyLoop():
-                _collect_hints(item.items, hints)
-            case ApplyBranch():
-                _collect_hints(item.otherwise, hints)
-                _collect_hints(item.then, hints)

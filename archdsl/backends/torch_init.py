@@ -41,7 +41,7 @@ from archdsl.backends.torch_values import (
     loop_clause,
     value_code,
 )
-from archdsl.backends.torch_walk import conditions
+from archdsl.backends.torch_walk import additions, conditions
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.op import Init, Weight
 from archdsl.ir.types import DType
@@ -61,6 +61,9 @@ class Constructor:
         self.optional: dict[Formula, str] = {}
         """Members that are None where a condition does not hold."""
         self.lines: list[str] = []
+        if template.is_chain:
+            self._write_chain()
+            return
         self._plan_conditions()
         self._write_weights()
         self._write_items(template.constructions, "self", (), None, names.parameter, BODY)
@@ -75,6 +78,7 @@ class Constructor:
             if isinstance(item, MakeBranch) and not item.otherwise
         }
         items = [*self.template.applications, *self.template.training]
+        sums = additions(items)
         for condition in conditions(items):
             (name, *more) = condition.names or ("",)
             if not set(condition.names) <= self.names.parameters.keys():
@@ -86,7 +90,8 @@ class Constructor:
                 self.optional[condition] = member
                 self.conditions[condition] = f"self.{member} is not None"
             else:
-                attribute = self.names.attribute("has_branch")
+                is_sum = condition in sums
+                attribute = self.names.attribute("is_residual" if is_sum else "has_branch")
                 code = condition.code(self.names.parameter).text
                 self._line(f"self.{attribute} = {code}", BODY)
                 self.conditions[condition] = f"self.{attribute}"
@@ -147,25 +152,33 @@ class Constructor:
         variables: Variables,
         depth: int,
     ) -> None:
-        target = reach(owner, item.label, scope, variables)
+        target = reach(owner, item.label, scope, variables) if item.label else owner
         if isinstance(item, Make):
-            self._assign(owner, item.label, self._made(item, variables), variables, depth)
+            self._assign(owner, scope, item.label, self._made(item, variables), variables, depth)
             self._begin(item, target, variables, depth)
         elif is_expressible(item):
             code = self._container(item, variables)
-            self._assign(owner, item.label, code, variables, depth)
+            self._assign(owner, scope, item.label, code, variables, depth)
             for make, inner in _made_within(item, target, variables):
                 self._begin(make, inner, variables, depth)
         else:
-            self._assign(owner, item.label, call(f"nn.{item.kind}"), variables, depth)
+            self._assign(owner, scope, item.label, call(f"nn.{item.kind}"), variables, depth)
             inner_path = (*path, item.label)
             self._write_items(item.items, target, inner_path, item, variables, depth)
 
     def _assign(
-        self, owner: str, label: Label, code: Code, variables: Variables, depth: int
+        self,
+        owner: str,
+        scope: Container | None,
+        label: Label,
+        code: Code,
+        variables: Variables,
+        depth: int,
     ) -> None:
         name = constant_label(label)
-        if name is not None and is_plain(name):
+        if scope is not None and scope.indexed:
+            self.lines += lay_out("", call(f"{owner}.append", [code]), depth)
+        elif name is not None and is_plain(name):
             self.lines += lay_out(f"{owner}.{name} = ", code, depth)
         elif name is not None and is_reserved(name):
             self.lines += lay_out(f"{owner}._modules[{string(name)}] = ", code, depth)
@@ -194,9 +207,18 @@ class Constructor:
                 keywords[inner[name]] = code
         return call(template.name, arguments, keywords)
 
-    def chain_arguments(self) -> list[Code]:
-        """The layers of a class that is nothing but a chain."""
-        return self._elements(self.template.constructions, self.names.parameter)
+    def _write_chain(self) -> None:
+        """A class that is nothing but a chain is its own container."""
+        whole = Container((), "Sequential", self.template.constructions, indexed=True)
+        variables = self.names.parameter
+        if not is_expressible(whole):
+            self._line("super().__init__()", BODY)
+            self._write_items(whole.items, "self", (), whole, variables, BODY)
+            return
+        layers = call("super().__init__", self._elements(whole.items, variables))
+        self.lines += lay_out("", layers, BODY)
+        for make, inner in _made_within(whole, "self", variables):
+            self._begin(make, inner, variables, BODY)
 
     def _container(self, item: Container, variables: Variables) -> Code:
         if item.kind == "ModuleList":
@@ -340,6 +362,16 @@ def is_expressible(item: Container) -> bool:
     if item.kind == "Module":
         return False
     return all(_is_element(child, item) for child in item.items)
+
+
+def is_self_contained(item: Make | Container) -> bool:
+    """Whether nothing has to reach into it after it is constructed."""
+    if isinstance(item, Make):
+        return not item.inits
+    if not is_expressible(item):
+        return False
+    inner = [child for child in item.items if isinstance(child, Make | Container)]
+    return all(is_self_contained(child) for child in inner)
 
 
 def _is_element(child: Construction, scope: Container) -> bool:

@@ -89,7 +89,7 @@ class _Merger:
             doc=first.doc,
             parameters=(),
             defaults={},
-            sizes=self.traces[0].sizes,
+            sizes=self._sizes(),
             constructions=constructions,
             applications=applications,
             training=training,
@@ -107,8 +107,6 @@ class _Merger:
             self.scopes, self.wanted.classes, indexed=self.is_chain, expanded=self.wanted.expanded
         )
         sink.scope(["" for _ in self.cases], self.cases)
-        if self.is_chain and any(isinstance(item, MakeBranch) for item in sink.items):
-            raise Mismatch("a chain with branches")
         return sink.items
 
     def _inputs(self, flow: Applications) -> list[tuple[str, Variable]]:
@@ -119,6 +117,20 @@ class _Merger:
             (port.name, flow.define(self._values(lambda b, at=at: b.inputs[at].value)))
             for at, port in enumerate(block.inputs)
         ]
+
+    def _sizes(self) -> dict[str, tuple[int, int]]:
+        """Sizes that are read at run time, as they are not constant in every specialisation."""
+        sizes: dict[str, tuple[int, int]] = {}
+        for traced in self.traces:
+            for name, place in traced.sizes.items():
+                if sizes.setdefault(name, place) != place:
+                    raise Mismatch("sizes at other places")
+        for traced in self.traces:
+            for name, (port, axis) in sizes.items():
+                dim = traced.block.type(traced.block.inputs[port].value).dims[axis]
+                if dim.origin.symbol_name != name:
+                    raise Mismatch("sizes of other names")
+        return sizes
 
     def _weights(self) -> list[Weight]:
         blocks = [traced.block for traced in self.traces]
@@ -169,7 +181,7 @@ class _Merger:
         used = set(names_in(template))
         order = dict.fromkeys(name for traced in self.traces for name in traced.names)
         arguments = {argument.name for argument in self.traces[0].block.arguments}
-        names = [name for name in order if name in used]
+        names = [name for name in order if name in used and name not in template.sizes]
         sizes = [name for name in names if name not in arguments]
         template.parameters = [*sizes, *(name for name in names if name in arguments)]
         defaults: dict[str, Any] = {}
@@ -203,7 +215,6 @@ def _demand_alike(one: Trace, other: Trace) -> None:
         ),
         ([b.path for b in first.borrowed], [b.path for b in second.borrowed]),
         ([_about(weight) for weight in first.weights], [_about(w) for w in second.weights]),
-        (one.sizes, other.sizes),
         (
             [first.type(port.value).rank for port in first.inputs],
             [second.type(port.value).rank for port in second.inputs],

@@ -26,9 +26,7 @@ class ClassNames:
         self._note_scopes(template.constructions)
         own = {weight.name for weight in template.weights}
         self.weight_kinds = {weight.name: weight.kind for weight in template.weights}
-        members = {
-            label[0] for label in _labels(template.constructions) if isinstance(label[0], str)
-        }
+        members = {constant_label(label) or "" for label in _labels(template.constructions)}
         variables = Namespace()
         self.parameters = {name: variables.claim(name) for name in template.parameters}
         self._attributes = Namespace({*MODULE_NAMES, *own, *members})

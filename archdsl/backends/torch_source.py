@@ -20,7 +20,7 @@ from archdsl.version import VERSION
 def emit(model: Model) -> str:
     """The source of a Python file with one class a block, the outermost last."""
     templates = class_templates(model)
-    classes = [_class_lines(template) for template in templates]
+    classes = [_class_lines(template, model.doc) for template in templates]
     outputs = _output_class(templates[-1])
     if outputs:
         classes.insert(len(classes) - 1, outputs)
@@ -38,16 +38,16 @@ def root_class(source: str) -> str:
     return re.findall(r"^class (\w+)", source, re.MULTILINE)[-1]
 
 
-def _class_lines(template: Template) -> list[str]:
+def _class_lines(template: Template, file_doc: str) -> list[str]:
     names = ClassNames(template)
     constructor = Constructor(template, names)
     base = "nn.Sequential" if template.is_chain else "nn.Module"
-    lines = [f"class {template.name}({base}):", *docstring(template.doc, INDENT)]
+    doc = "" if template.doc == file_doc else template.doc
+    lines = [f"class {template.name}({base}):", *docstring(doc, INDENT)]
     if lines[1:]:
         lines.append("")
     if template.is_chain:
-        body = lay_out("", call("super().__init__", constructor.chain_arguments()), 2)
-        return [*lines, *_signature(template, names.parameters), *body]
+        return [*lines, *_signature(template, names.parameters), *constructor.lines]
     forward = Forward(template, names, constructor.conditions)
     forward.write()
     stored = [

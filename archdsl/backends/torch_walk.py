@@ -16,6 +16,7 @@ from archdsl.backends.torch_template import (
     Template,
     Variable,
 )
+from archdsl.ir.lowering import Infix
 
 
 def walk(items: Sequence[Application]) -> Iterator[Application]:
@@ -34,6 +35,21 @@ def conditions(items: Sequence[Application]) -> list[Formula]:
     """The conditions of all branches, once each."""
     found = (item.condition for item in walk(items) if isinstance(item, ApplyBranch))
     return list(dict.fromkeys(found))
+
+
+def additions(items: Sequence[Application]) -> set[Formula]:
+    """The conditions of branches that do nothing but add."""
+    found: set[Formula] = set()
+    for item in walk(items):
+        if isinstance(item, ApplyBranch) and not item.otherwise:
+            inner = [one.callee for one in item.then if isinstance(one, Apply)]
+            if len(inner) == len(item.then) and all(map(_is_sum, inner)):
+                found.add(item.condition)
+    return found
+
+
+def _is_sum(callee: Any) -> bool:
+    return isinstance(callee, Infix) and callee.symbol == "+"
 
 
 def makes(item: Application) -> list[Variable]:

@@ -62,10 +62,11 @@ def _tell(error: Exception, as_json: bool) -> int:
 
 def verdict(diagnostics: Iterable[Diagnostic]) -> int:
     """The exit code: a SPEC that can't be read is wrong usage, anything in it is a finding."""
-    failures = {each.code for each in diagnostics if each.severity.value == "error"}
-    if not failures:
+    errors = [each for each in diagnostics if each.severity.value == "error"]
+    if not errors:
         return 0
-    return FAILED if failures <= _NOT_READ else FINDINGS
+    unread = all(each.span is None and each.code in _NOT_READ for each in errors)
+    return FAILED if unread else FINDINGS
 
 
 def _sentence(error: Exception) -> str:

@@ -130,6 +130,22 @@ class Op(BaseModel):
         """How many inputs must be given; those with a default may be left out."""
         return _ports(cls)[1]
 
+    @classmethod
+    def axis_attributes(cls) -> tuple[str, ...]:
+        """Attributes that name axes of the first input, by convention `axis`, `axes`, `axis0` …."""
+        return _axis_attributes(cls)
+
+    def placed(self, *inputs: TensorType) -> Op:
+        """The same operator with its axes by position, as they are in these inputs."""
+        changed: dict[str, Any] = {}
+        for name in _axis_attributes(type(self)):
+            value: Any = getattr(self, name)
+            given: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)  # pyright: ignore[reportUnknownVariableType]
+            if any(isinstance(axis, str) for axis in given):
+                places = tuple(inputs[0].axis(a) if isinstance(a, str) else a for a in given)
+                changed[name] = places if isinstance(value, tuple) else places[0]
+        return self.model_copy(update=changed) if changed else self
+
     def changed(self, *names: str) -> dict[str, Any]:
         """Those of the named attributes that differ from their defaults, for torch keywords."""
         fields = type(self).model_fields
@@ -152,3 +168,8 @@ def _ports(operator: type[Op]) -> tuple[tuple[str, ...], int]:
 
 REGISTRY: dict[str, type[Op]] = {}
 """Every operator under each of its names; filled by the class definitions in `archdsl.ops`."""
+
+
+@cache
+def _axis_attributes(operator: type[Op]) -> tuple[str, ...]:
+    return tuple(name for name in operator.model_fields if "axis" in name or "axes" in name)

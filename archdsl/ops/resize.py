@@ -182,6 +182,11 @@ class Interpolate(Op, layer="Upsample", function="interpolate"):
             _nearest.Axis(size, wanted, factor, exact)
             for size, wanted, factor in zip(x.type.dims[2:], result.dims[2:], factors, strict=True)
         ]
+        if x.type.dtype is DType.FLOAT64 and not all(axis.is_whole for axis in axes):
+            raise Unsupported(
+                "torch picks the nearest places of float64 by other steps than of float32",
+                help="cast to float32, or use a whole `scale_factor`",
+            )
         if not all(axis.resizes_alike for axis in axes):
             for place, axis in enumerate(axes, 2):
                 x = axis.gathered(g, x, place)
@@ -203,8 +208,13 @@ class Interpolate(Op, layer="Upsample", function="interpolate"):
             sizes = g.shape(result.dims[first:])
             return g.node("Resize", x, None, None, sizes, type=result, **attributes)
         factors = self._factors(x.type)
-        for size, wanted, factor in zip(x.type.dims[2:], result.dims[2:], factors, strict=True):
+        axes = list(zip(x.type.dims[2:], result.dims[2:], factors, strict=True))
+        for size, wanted, factor in axes:
             _demand_single_precision(size, wanted, factor)
+        if attributes["mode"] == "cubic" or self.antialias:
+            _demand_change(axes)
+        elif attributes["mode"] == "linear":
+            factors = [_linear_factor(size, wanted, factor) for size, wanted, factor in axes]
         scales = g.constant([*(1.0,) * (2 - first), *factors], DType.FLOAT32)
         return g.node("Resize", x, None, scales, type=result, **attributes)
 
@@ -223,10 +233,38 @@ def _scaled(size: Dim, factor: float) -> Dim:
     return size * ratio.numerator // ratio.denominator
 
 
-def _demand_single_precision(size: Dim, wanted: Dim, factor: float) -> None:
-    """Runtimes multiply the size with the factor in float32."""
-    if size.value is not None and floor(float32(size.value * float32(factor))) != wanted.value:
+def _demand_change(axes: list[tuple[Dim, Dim, float]]) -> None:
+    """Runtimes copy what keeps its sizes, whatever the factors are; torch does not."""
+    kept = [factor < 1.5 if size.value is None else size == wanted for size, wanted, factor in axes]
+    factors = [factor for _, _, factor in axes]
+    if all(kept) and min(factors) >= 1 and max(factors) > 1:
         raise Unsupported(
-            f"ONNX runtimes would round {size} times {factor} to another size than {wanted}",
+            f"ONNX runtimes copy what the factors {factors} leave as it is,"
+            " which torch does not do",
+            help="give `size`, or `recompute_scale_factor=true`",
+        )
+
+
+def _linear_factor(size: Dim, wanted: Dim, factor: float) -> float:
+    """torch copies an axis that keeps its size, whatever the factor is."""
+    if size.value is not None:
+        return 1.0 if size == wanted else factor
+    if 1 < factor < 1.5:
+        raise Unsupported(
+            f"torch copies an axis that {factor} times {size} leaves as it is,"
+            " which ONNX does not do",
+            help="give `size`, or `recompute_scale_factor=true`",
+        )
+    return factor
+
+
+def _demand_single_precision(size: Dim, wanted: Dim, factor: float) -> None:
+    """Runtimes and checkers multiply the size with the factor in float32."""
+    if size.value is None:
+        return
+    product = size.value * float32(factor)
+    if {floor(product), floor(float32(product))} != {wanted.value}:
+        raise Unsupported(
+            f"ONNX runtimes could round {size} times {factor} to another size than {wanted}",
             help="give `size`, or `recompute_scale_factor=true`",
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, cast
 
 from archdsl.diagnostics import InternalError
@@ -25,6 +24,13 @@ def flatten(model: Model, *, keep_training: bool = False) -> Block:
     flat = _Flat(model)
     flat.inline()
     return flat.block(keep_training=keep_training)
+
+
+def inline(model: Model) -> Block:
+    """As `flatten`, but with everything kept, also what no output needs."""
+    flat = _Flat(model)
+    flat.inline()
+    return flat.whole()
 
 
 @dataclass(slots=True)
@@ -153,7 +159,7 @@ class _Flat:
         for value in node.outputs:
             call.values[value] = self._value(call, value)
         changes = {
-            "op": _positioned(call.op(node.op), call.block, node),
+            "op": call.op(node.op).placed(*map(call.block.type, node.inputs)),
             "member": member,
             "inputs": inputs,
             "outputs": tuple(call.values[value] for value in node.outputs),
@@ -190,6 +196,18 @@ class _Flat:
             if keep_training or not port.training
         )
         nodes, needed = self._needed({port.value for port in outputs})
+        return self._block(outputs, nodes, needed)
+
+    def whole(self) -> Block:
+        """The flat block with all that it has."""
+        root = self.model.root
+        outputs = tuple(
+            port.model_copy(update={"value": self.root.values[port.value]}) for port in root.outputs
+        )
+        return self._block(outputs, self.nodes, set(range(len(self.values))))
+
+    def _block(self, outputs: tuple[Port, ...], nodes: list[Node], needed: set[int]) -> Block:
+        root = self.model.root
         used = {node.member for node in nodes}
         borrowed = {path: value for path, value in self.borrowed.items() if value in needed}
         fields: dict[str, Any] = {
@@ -221,26 +239,6 @@ class _Flat:
     ) -> tuple[Member, ...]:
         owners = used.union(path.rpartition(".")[0] for path in borrowed)
         return tuple(member for path, member in self.members.items() if path in owners)
-
-
-def _positioned(op: Op, block: Block, node: Node) -> Op:
-    """The operator with its axes by position: their names are those of the block it stands in."""
-    changed: dict[str, Any] = {}
-    for name in _axis_attributes(type(op)):
-        value = getattr(op, name)
-        given = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
-        if not any(isinstance(axis, str) for axis in given):
-            continue
-        x = block.type(node.inputs[0])
-        places = tuple(x.axis(axis) if isinstance(axis, str) else axis for axis in given)
-        changed[name] = places if isinstance(value, tuple) else places[0]
-    return op.model_copy(update=changed) if changed else op
-
-
-@cache
-def _axis_attributes(operator: type[Op]) -> tuple[str, ...]:
-    """Attributes that name axes of the first input, by convention `axis`, `axes`, `axis0` …."""
-    return tuple(name for name in operator.model_fields if "axis" in name or "axes" in name)
 
 
 _ABOUT = ("name", "doc", "arguments", "symbols", "requirements", "span")

@@ -21,8 +21,8 @@ FREE_NAMES = "sizes"
 
 
 def is_axis(operator: type[Op], attribute: str) -> bool:
-    """Whether an attribute names axes: by convention `axis`, `axes`, `axis0` …."""
-    return attribute.startswith(("axis", "axes")) and attribute in operator.model_fields
+    """Whether an attribute names axes."""
+    return attribute in operator.axis_attributes()
 
 
 @cache

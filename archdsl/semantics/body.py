@@ -319,15 +319,23 @@ class Body:
         self.builder.borrowed.append(Borrowed(path=path, value=tensor.index))
         return tensor
 
-    def borrow(self, path: str, span: Span) -> Tensor:
-        """A member's weight as a tensor, by its path in this block."""
+    def weight_called(self, path: str, span: Span) -> Tensor:
+        """A weight as a tensor, by its path in this scope, or else in this block."""
+        prefix = self.builder.names.prefix
+        inside = self._borrow(prefix + path, span) if prefix else None
+        tensor = inside or self._borrow(path, span)
+        if tensor is None:
+            known = self.program.weight_paths(self.builder)
+            raise Problem(problems.unknown_weight(span, path, known))
+        return tensor
+
+    def _borrow(self, path: str, span: Span) -> Tensor | None:
         for item in self.builder.borrowed:
             if item.path == path:
                 return Tensor(item.value)
         weight = self.program.find_weight(self.builder, path)
         if weight is None:
-            known = self.program.weight_paths(self.builder)
-            raise Problem(problems.unknown_weight(span, path, known))
+            return None
         type_ = TensorType(weight.dtype, weight.dims, (None,) * len(weight.dims))
         return self._borrowed(path, type_, ast.Name(span, ""))
 

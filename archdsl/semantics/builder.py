@@ -14,7 +14,8 @@ from archdsl.ir.model import Argument, Borrowed, Frame, Member, Node, Origin, Re
 from archdsl.ir.op import Op, Weight
 from archdsl.ir.proof import Facts
 from archdsl.ir.types import TensorType
-from archdsl.semantics.scope import NameScope
+from archdsl.semantics.problem import Problem
+from archdsl.semantics.scope import Labels, NameScope
 from archdsl.semantics.values import Tensor
 from archdsl.source import Span
 
@@ -35,6 +36,9 @@ class BlockBuilder:
     requirements: list[Requirement] = field(default_factory=list[Requirement])
     frames: tuple[Frame, ...] = ()
     names: NameScope = field(default_factory=NameScope)
+    labels: Labels = field(default_factory=Labels)
+    made: dict[str, object] = field(default_factory=dict[str, object])
+    """What each member was made of, to tell whether it is applied as the same again."""
     producer: dict[int, int] = field(default_factory=dict[int, int])
     block_names: dict[str, str] = field(default_factory=dict[str, str])
     """Block key to block name, for messages."""
@@ -71,21 +75,33 @@ class BlockBuilder:
     def labelled(self, label: str, span: Span) -> Iterator[None]:
         """Layers added inside are numbered afresh under the label."""
         before = self.names
-        self.names = NameScope(f"{self.claim(label, span)}.")
+        self.names = NameScope(f"{self.claim(label, span, scope=True)}.")
         try:
             yield
         finally:
             self.names = before
 
-    def claim(self, label: str | None, span: Span) -> str:
+    def claim(self, label: str | None, span: Span, *, scope: bool = False) -> str:
         """The full path for a label, or for the next number; a repeated label is reported."""
+        prefix = self.names.prefix
         if label is None:
-            label = self.names.number()
-        elif label in self.names.taken:
-            earlier = self.names.taken[label]
+            label = self.labels.number(self.names)
+        earlier = self.labels.earlier(prefix + label)
+        above = self.labels.owner_above(prefix, label)
+        if earlier is not None:
             self.diagnostics.add(problems.duplicate_label(span, label, earlier))
-        self.names.taken[label] = span
-        return self.names.prefix + label
+            return f"{prefix}{label} (again {len(self.members)})"
+        if above is not None:
+            reason = f"`{above}` is a layer or a weight, so that nothing can stand under it"
+            self.diagnostics.add(problems.bad_label(span, reason))
+        self.labels.take(prefix, label, span, scope=scope)
+        return prefix + label
+
+    def check_same(self, path: str, made: object, span: Span) -> None:
+        """Report it when what is applied again under a path is not what it was."""
+        if self.made.setdefault(path, made) != made:
+            reason = f"`{path}` stands for another layer, or for one with other arguments"
+            raise Problem(problems.bad_label(span, reason))
 
     # -------------------------------------------------------------------------- application
 

@@ -247,6 +247,7 @@ class Calls:
         span = template.span
         if template.as_layer:
             path = path or self._body.builder.claim(label, span)
+            self._body.builder.check_same(path, op.placed(*types), span)
             if path not in self._body.builder.members:
                 weights = self._initialised(op, template, types, inits)
                 self._body.builder.add_member(path, span, weights=weights)

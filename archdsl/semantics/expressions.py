@@ -135,7 +135,7 @@ class Expressions:
             return UNKNOWN
         head = bound.path if isinstance(bound, Instance) else value.text
         path = ".".join([head, *reversed(parts)])
-        return self._body.borrow(path, node.span)
+        return self._body.weight_called(path, node.span)
 
     # ----------------------------------------------------------------------------- operators
 

@@ -83,11 +83,14 @@ class Pipelines:
         self, node: ast.Expression, piped: list[Flowing], env: Environment
     ) -> Evaluated:
         label: ast.Label | None = None
+        share = False
         if isinstance(node, ast.Stage):
-            label, node = node.label, node.body
+            label, share, node = node.label, node.share, node.body
         with self._body.program.deeper(node.span):
             text = None if label is None else self.label_text(label, env)
             span = node.span if label is None else label.span
+            if share and text is not None:
+                return self._again(node, piped, text, span, env)
             return self._apply(node, piped, text, span, env)
 
     def _apply(
@@ -119,6 +122,26 @@ class Pipelines:
                 return value
             case _:
                 return self._body.calls.stage(node, piped, label, env)
+
+    def _again(
+        self,
+        node: ast.Expression,
+        piped: list[Flowing],
+        label: str,
+        label_span: Span,
+        env: Environment,
+    ) -> Evaluated:
+        """`share label: Layer(…)`: the layer that has this label already, applied again."""
+        template = self._body.expressions.evaluate(node, env)
+        if isinstance(template, Unknown):
+            return UNKNOWN
+        if not isinstance(template, Template) or not template.is_numbered:
+            raise Problem(problems.share_needs_one_layer(node.span))
+        path = self._body.builder.names.prefix + label
+        if path not in self._body.builder.members:
+            reason = f"no layer above is labelled `{label}`, so that it cannot be shared"
+            raise Problem(problems.bad_label(label_span, reason))
+        return self._body.calls.apply(Instance(template, path), piped, None, node.span)
 
     def label_text(self, label: ast.Label, env: Environment) -> str:
         """A label with its interpolated parts written out."""

@@ -59,18 +59,41 @@ class Environment:
 
 @dataclass(slots=True, eq=False)
 class NameScope:
-    """Numbers unlabelled layers and keeps labels unique, under a dotted prefix."""
+    """Where unlabelled layers are numbered: a dotted prefix, and the next number under it."""
 
     prefix: str = ""
     next_number: int = 0
-    taken: dict[str, Span] = field(default_factory=dict[str, Span])
 
-    def number(self) -> str:
+
+@dataclass(slots=True, eq=False)
+class Labels:
+    """The paths of a block that are taken: by what owns weights, and by what stands around it."""
+
+    owners: dict[str, Span] = field(default_factory=dict[str, Span])
+    scopes: dict[str, Span] = field(default_factory=dict[str, Span])
+
+    def number(self, scope: NameScope) -> str:
         """The next number that no label has taken."""
-        while str(self.next_number) in self.taken:
-            self.next_number += 1
-        self.next_number += 1
-        return str(self.next_number - 1)
+        while self.earlier(f"{scope.prefix}{scope.next_number}") is not None:
+            scope.next_number += 1
+        scope.next_number += 1
+        return str(scope.next_number - 1)
+
+    def earlier(self, path: str) -> Span | None:
+        """Where a path was taken before."""
+        return self.owners.get(path) or self.scopes.get(path)
+
+    def owner_above(self, prefix: str, label: str) -> str | None:
+        """The path in a dotted label that is a layer's or a weight's, under which nothing stands."""
+        above = (prefix + label[:dot] for dot, sign in enumerate(label) if sign == ".")
+        return next((path for path in above if path in self.owners), None)
+
+    def take(self, prefix: str, label: str, span: Span, *, scope: bool) -> None:
+        """Take a path, and with a dotted label all that it leads through."""
+        (self.scopes if scope else self.owners)[prefix + label] = span
+        for dot, sign in enumerate(label):
+            if sign == ".":
+                self.scopes.setdefault(prefix + label[:dot], span)
 
 
 @dataclass(frozen=True, slots=True)

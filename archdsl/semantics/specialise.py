@@ -72,6 +72,8 @@ def apply_block(
     key = body.program.specialised(block, arguments, binding, span)
     is_new = path is None or path not in builder.members
     path = path or builder.claim(label, span)
+    statics = tuple((name, static_key(value)) for name, value in arguments.items())
+    builder.check_same(path, (id(block.definition), statics), span)
     if key is None:
         return UNKNOWN
     callee = body.program.blocks[key]

@@ -122,11 +122,12 @@ class Label:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Stage:
-    """One step of a pipeline, with or without a label."""
+    """One step of a pipeline, with or without a label; `share` is the layer of that label again."""
 
     span: Span
     label: Label | None
     body: Expression
+    share: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

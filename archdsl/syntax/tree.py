@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ class LiteralError(Exception):
         self.reason = reason
 
 
+_ESCAPE = re.compile(r"\\.", re.DOTALL)
+_ESCAPE_OR_BRACES = re.compile(r"\\.|\{([^{}]*)\}", re.DOTALL)
 ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\", "{": "{", "}": "}"}
 INTEGER_DIGITS = 19
 
@@ -185,6 +188,8 @@ class TreeBuilder:
 
     def weight(self, children: Children) -> ast.WeightDeclaration:
         keyword, name, type_, value = children
+        if "{" in name:
+            raise LiteralError(self._token(name), "the name of a weight has no `{…}`")
         kind = "parameter" if keyword.type == "PARAM" else "buffer"
         return ast.WeightDeclaration(
             self._across(children), kind, self._name(name), type_, value
@@ -205,8 +210,8 @@ class TreeBuilder:
         return ast.Pipeline(self._across(children), head, tuple(stages))
 
     def stage(self, children: Children) -> ast.Stage:
-        label, body = children
-        return ast.Stage(self._across(children), self._label(label), body)
+        share, label, body = children
+        return ast.Stage(self._across(children), self._label(label), body, share is not None)
 
     def _label(self, token: Token | None) -> ast.Label | None:
         if token is None:
@@ -287,6 +292,16 @@ class TreeBuilder:
     def name(self, children: Children) -> ast.Name:
         return self._name(children[0])
 
+    def path(self, children: Children) -> ast.Expression:
+        """`layers.0.weight`: attributes, some of them numbers."""
+        [token] = children
+        span = self._token(token)
+        first, *rest = token.split(".")
+        value: ast.Expression = ast.Name(span, first)
+        for name in rest:
+            value = ast.Attribute(span, value, name)
+        return value
+
     def integer(self, children: Children) -> ast.Integer:
         return ast.Integer(self._token(children[0]), self._integer(children[0]))
 
@@ -303,22 +318,10 @@ class TreeBuilder:
         return ast.String(self._token(children[0]), self._string(children[0]))
 
     def _string(self, token: Token) -> str:
-        body = token[1:-1]
-        if "\\" not in body:
-            return body
-        parts = body.split("\\")
-        out, position = [parts[0]], 1
-        while position < len(parts):
-            part = parts[position]
-            if not part:  # an escaped backslash: the next part follows unescaped
-                out.append("\\" + (parts[position + 1] if position + 1 < len(parts) else ""))
-                position += 2
-                continue
-            if part[0] not in ESCAPES:
-                raise LiteralError(self._token(token), f"unknown escape `\\{part[0]}`")
-            out.append(ESCAPES[part[0]] + part[1:])
-            position += 1
-        return "".join(out)
+        for escape in _ESCAPE.findall(token):
+            if escape[1] not in ESCAPES:
+                raise LiteralError(self._token(token), f"unknown escape `{escape}`")
+        return unescaped(token[1:-1])
 
     def true(self, children: Children) -> ast.Constant:
         return ast.Constant(self._token(children[0]), True)
@@ -334,18 +337,24 @@ class TreeBuilder:
         return ast.ListLiteral(self._across(children), items)
 
 
+def unescaped(text: str) -> str:
+    """The characters that a string's text stands for."""
+    if "\\" not in text:
+        return text
+    return _ESCAPE.sub(lambda escape: ESCAPES.get(escape[0][1], escape[0]), text)
+
+
 def interpolated(
     text: str, offset: int, parse_expression: Callable[[str, int], ast.Expression]
 ) -> tuple[str | ast.Expression, ...]:
     """The literal and `{expression}` parts of a label or message that begins at an offset."""
     parts: list[str | ast.Expression] = []
     position = 0
-    while True:
-        opening = text.find("{", position)
-        closing = text.find("}", opening)
-        if opening < 0 or closing < 0:
-            parts.append(text[position:])
-            return tuple(part for part in parts if part != "")
-        parts.append(text[position:opening])
-        parts.append(parse_expression(text[opening + 1 : closing], offset + opening + 1))
-        position = closing + 1
+    for found in _ESCAPE_OR_BRACES.finditer(text):
+        if found[1] is None:
+            continue
+        parts.append(unescaped(text[position : found.start()]))
+        parts.append(parse_expression(found[1], offset + found.start(1)))
+        position = found.end()
+    parts.append(unescaped(text[position:]))
+    return tuple(part for part in parts if part != "")

@@ -1,0 +1,252 @@
+"""Proof that a merged class is each of its specialisations: it is run on numbers of values.
+
+Every construction and every application of the template is evaluated for one specialisation and
+must be exactly one of the expanded ones, in whatever way the merging came about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from archdsl.backends.torch_cases import Case, Mismatch
+from archdsl.backends.torch_formula import Formula, NoFormulaError
+from archdsl.backends.torch_lowering import Instance, Layer, Made, Written, rewrite, same
+from archdsl.backends.torch_template import (
+    Application,
+    Apply,
+    ApplyBranch,
+    ApplyLoop,
+    Construction,
+    Container,
+    Label,
+    Make,
+    MakeBranch,
+    MakeLoop,
+    MemberCall,
+    NewInstance,
+    Template,
+    Variable,
+)
+from archdsl.backends.torch_trace import Step, Trace, containers, plain
+from archdsl.ir.dims import Dim
+from archdsl.ir.lowering import Call, Module
+
+
+def verify(template: Template, traced: Trace, classes: Mapping[str, Template]) -> None:
+    """Raise Mismatch unless the template, with this block's names, is this very block."""
+    try:
+        _Replay(template, traced, classes).run()
+    except (NoFormulaError, KeyError) as problem:
+        raise Mismatch(f"not computable: {problem}") from problem
+
+
+class _Replay:
+    def __init__(self, template: Template, traced: Trace, classes: Mapping[str, Template]) -> None:
+        self.template = template
+        self.traced = traced
+        self.classes = classes
+        names = {name: traced.names[name] for name in template.parameters}
+        constant = {name: traced.names[name] for name in template.sizes if name in traced.names}
+        self.case = Case(0, {**names, **constant})
+        self.children: dict[str, list[str]] = {"": []}
+        self.kinds: dict[str, str] = {}
+        self.made: dict[str, Make] = {}
+        self.cases: dict[str, Case] = {}
+        self.value: dict[Variable, int] = {}
+        self.waiting: dict[Any, list[Step]] = {}
+        for step in traced.steps:
+            self.waiting.setdefault(_key(step.callee, step.inputs), []).append(step)
+        self.left = len(traced.steps)
+
+    def run(self) -> None:
+        self._construct(self.template.constructions, "", self.case)
+        self._compare_members()
+        block = self.traced.block
+        for (_, variable), port in zip(self.template.inputs, block.inputs, strict=True):
+            self.value[variable] = port.value
+        self._borrow()
+        self._apply(self.template.applications, self.case)
+        self._apply(self.template.training, self.case)
+        for output, port in zip(self.template.outputs, block.outputs, strict=True):
+            if self.value[output.variable] != self.traced.value(port.value):
+                raise Mismatch(f"output {output.name}")
+        if self.left:
+            raise Mismatch("something is not applied")
+
+    # ----------------------------------------------------------------------------- constructions
+
+    def _construct(self, items: Sequence[Construction], scope: str, case: Case) -> None:
+        for item in items:
+            match item:
+                case Make() | Container():
+                    self._construct_member(item, scope, case)
+                case MakeLoop():
+                    for number in range(_integer(item.start, case), _integer(item.stop, case)):
+                        self._construct(item.items, scope, case.pass_of(item.variable, number))
+                case MakeBranch():
+                    taken = item.then if case.evaluate(item.condition) else item.otherwise
+                    self._construct(taken, scope, case)
+
+    def _construct_member(self, item: Make | Container, scope: str, case: Case) -> None:
+        name = _name(item.label, case) if item.label else str(len(self.children[scope]))
+        path = f"{scope}.{name}" if scope else name
+        self.children[scope].append(path)
+        if isinstance(item, Container):
+            self.children[path] = []
+            self.kinds[path] = item.kind
+            self._construct(item.items, path, case)
+            if item.indexed and not _is_counted(self.children[path]):
+                raise Mismatch("numbers of members")
+        else:
+            self.made[path] = item
+            self.cases[path] = case
+
+    def _compare_members(self) -> None:
+        if self.children != containers(self.traced.made):
+            raise Mismatch("members")
+        for path, made in self.traced.made.items():
+            self._compare(self.made[path], made, self.cases[path])
+
+    def _compare(self, item: Make, made: Made, case: Case) -> None:
+        match item.made, made:
+            case Module(), Layer():
+                found = _evaluated(item.made, case)
+                if item.inits != made.inits or not _is_alike(found, made.module, made.attributes):
+                    raise Mismatch("a module")
+            case NewInstance(template=template), Instance():
+                if template is not self.classes[made.block]:
+                    raise Mismatch("a class")
+                for name, value in item.made.values.items():
+                    if not same(plain(made.values[name]), plain(case.evaluate(value))):
+                        raise Mismatch(f"argument {name}")
+            case _:
+                raise Mismatch("a layer and a block")
+
+    # ------------------------------------------------------------------------------ applications
+
+    def _borrow(self) -> None:
+        weights = {borrowed.path: borrowed.value for borrowed in self.traced.block.borrowed}
+        items = [*self.template.applications, *self.template.training]
+        variables = [output.variable for output in self.template.outputs]
+        while items:
+            item = items.pop()
+            match item:
+                case Apply():
+                    variables += item.inputs
+                case ApplyLoop():
+                    items += item.items
+                    variables += [carried.before for carried in item.carried]
+                case ApplyBranch():
+                    items += [*item.then, *item.otherwise]
+                    variables += [end for c in item.choices for end in (c.then, c.otherwise)]
+        for variable in variables:
+            if variable.path is not None:
+                self.value[variable] = weights[variable.path]
+
+    def _apply(self, items: Sequence[Application], case: Case) -> None:
+        for item in items:
+            match item:
+                case Apply():
+                    self._apply_one(item, case)
+                case ApplyLoop():
+                    self._apply_loop(item, case)
+                case ApplyBranch():
+                    is_then = bool(case.evaluate(item.condition))
+                    self._apply(item.then if is_then else item.otherwise, case)
+                    for choice in item.choices:
+                        end = choice.then if is_then else choice.otherwise
+                        self._pass_on(end, choice.after)
+
+    def _apply_loop(self, item: ApplyLoop, case: Case) -> None:
+        for carried in item.carried:
+            self._pass_on(carried.before, carried.after)
+        for number in range(_integer(item.start, case), _integer(item.stop, case)):
+            for carried in item.carried:
+                self._pass_on(carried.after, carried.found)
+            self._apply(item.items, case.pass_of(item.variable, number))
+            for carried in item.carried:
+                self._pass_on(carried.left, carried.after)
+
+    def _pass_on(self, source: Variable, target: Variable) -> None:
+        # A value that only an unused name would need may be missing.
+        if source in self.value:
+            self.value[target] = self.value[source]
+        else:
+            self.value.pop(target, None)
+
+    def _apply_one(self, item: Apply, case: Case) -> None:
+        inputs = tuple(self.value[variable] for variable in item.inputs)
+        if isinstance(item.callee, MemberCall):
+            path = ".".join(_name(label, case) for label in item.callee.path)
+            outputs = self._call(path, inputs)
+        else:
+            outputs = self._take(_evaluated(item.callee, case), inputs)
+        for variable, value in zip(item.outputs, outputs, strict=True):
+            self.value[variable] = value
+
+    def _call(self, path: str, inputs: tuple[int, ...]) -> tuple[int, ...]:
+        """Apply a member, or a container that is a chain."""
+        waiting, values = [path], inputs
+        while waiting:
+            current = waiting.pop()
+            if current not in self.children:
+                values = self._take(current, values)
+            elif self.kinds[current] == "Sequential":
+                waiting += reversed(self.children[current])
+            else:
+                raise Mismatch("a scope that cannot be called")
+        return values
+
+    def _take(self, callee: Any, inputs: tuple[int, ...]) -> tuple[int, ...]:
+        """The outputs of the one step that applies this to these values."""
+        steps = self.waiting.get(_key(callee, inputs), [])
+        for place, step in enumerate(steps):
+            if isinstance(callee, str) or _is_alike(callee, step.callee, step.attributes):
+                del steps[place]
+                self.left -= 1
+                return step.outputs
+        raise Mismatch("something else is applied")
+
+
+def _key(callee: Any, inputs: tuple[int, ...]) -> Any:
+    if isinstance(callee, str):
+        return callee, inputs
+    target = callee.target if isinstance(callee, Call) else ""
+    return type(callee), target, inputs
+
+
+def _integer(value: Any, case: Case) -> int:
+    number = case.evaluate(value)
+    if type(number) is not int:
+        raise Mismatch("a loop without bounds")
+    return number
+
+
+def _name(label: Label, case: Case) -> str:
+    return "".join(str(case.evaluate(part)) for part in label)
+
+
+def _is_counted(paths: Sequence[str]) -> bool:
+    return all(path.rpartition(".")[2] == str(place) for place, path in enumerate(paths))
+
+
+def _evaluated(expression: Any, case: Case) -> Any:
+    def leaf(value: Any) -> Any:
+        return case.evaluate(value) if isinstance(value, Dim | Formula) else value
+
+    return rewrite(expression, leaf)
+
+
+def _is_alike(found: Any, wanted: Any, attributes: Mapping[str, Any]) -> bool:
+    """Whether a lowering is the wanted one; keywords left out have the operator's value."""
+    wanted = rewrite(wanted, lambda leaf: plain(leaf) if isinstance(leaf, Dim | Written) else leaf)
+    if isinstance(found, Call | Module) and isinstance(wanted, Call | Module):
+        filled = {
+            name: wanted.kwargs[name] if name in wanted.kwargs else plain(attributes[name])
+            for name in found.kwargs
+        }
+        if not wanted.kwargs.keys() <= found.kwargs.keys():
+            return False
+        wanted = type(wanted)(wanted.target, wanted.args, filled)
+    return same(wanted, found)
