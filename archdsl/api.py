@@ -254,8 +254,15 @@ class Network:
     def expanded(self) -> str:
         """The flat canonical form: loops, conditions, parameters and defaults resolved."""
         from archdsl.backends.arch_source import emit
+        from archdsl.ir.lowering import Unsupported
 
-        return emit(self.ir)
+        try:
+            return emit(self.ir)
+        except Unsupported as refusal:
+            problem = problems.unsupported_by_target(
+                None, "the flat form", refusal.reason, refusal.help
+            )
+            raise _error(Diagnostics([problem]), self._sources) from None
 
 
 def _state(weights: Weights | None) -> Any:

@@ -573,6 +573,83 @@ def size_too_small(
     )
 
 
+# --------------------------------------------------------------------------------- recurrence
+
+
+def scan_counts(span: Span, elements: int, sequences: int) -> Diagnostic:
+    return Diagnostic(
+        "scan-counts",
+        f"{elements} names walk over {sequences} sequences",
+        span,
+        help=("write as many names before `over` as sequences after it",),
+    )
+
+
+def scan_needs_axis(span: Span, text: str) -> Diagnostic:
+    return Diagnostic(
+        "scan-needs-axis",
+        "a scan must know which axis it walks along",
+        span,
+        help=(f"write `{text}(axis=T)`",),
+    )
+
+
+def scan_lengths_differ(
+    span: Span, wanted: Dim, found: Dim, counterexample: Sizes
+) -> Diagnostic:
+    return Diagnostic(
+        "scan-lengths-differ",
+        f"this sequence is {found} long, the first one {wanted}",
+        span,
+        counterexample=_sizes(counterexample),
+    )
+
+
+def scan_without_yield(span: Span) -> Diagnostic:
+    return Diagnostic(
+        "scan-without-yield",
+        "this scan carries no state and yields nothing",
+        span,
+        help=("end it with `yield value`",),
+    )
+
+
+def yield_outside_scan(span: Span) -> Diagnostic:
+    return Diagnostic(
+        "yield-outside-scan",
+        "`yield` is the last statement of a scan",
+        span,
+        help=("move it to the end of the scan's body",),
+    )
+
+
+def state_never_assigned(span: Span, name: str) -> Diagnostic:
+    return Diagnostic(
+        "state-never-assigned",
+        f"the carried state `{name}` is never assigned in the scan",
+        span,
+        help=(f"assign it, `{name} = …`, or use it without carrying it",),
+    )
+
+
+def state_changes(
+    span: Span,
+    name: str,
+    before: TensorType,
+    after: TensorType,
+    chain: Chain,
+    counterexample: Sizes,
+) -> Diagnostic:
+    return Diagnostic(
+        "state-changes",
+        f"the carried state `{name}` begins a step as {before} and ends it as {after}",
+        span,
+        chain=chain,
+        counterexample=_sizes(counterexample),
+        help=("a state has one type for all steps",),
+    )
+
+
 # ------------------------------------------------------------------------------------ results
 
 

@@ -23,6 +23,10 @@ def _load_families() -> None:
         import_module(family.name)
 
 
+_KEYWORDS = "name=size, ..."
+"""An attribute that collects arguments with names of the user's."""
+
+
 def operators() -> list[type[Op]]:
     """Every operator once, in the order of its name."""
     _load_families()
@@ -61,6 +65,8 @@ def _written_attribute(op: type[Op], attribute: dict[str, Any]) -> str:
     name: str = attribute["name"]
     if f"*{name}" in op.positional:
         return f"*{name}"
+    if attribute["values"] == _KEYWORDS:
+        return f"**{name}"
     return name if attribute["required"] else f"{name}={attribute['default']}"
 
 
@@ -107,7 +113,8 @@ def page(op: type[Op]) -> str:
         lines += ["", "Attributes:"]
         width = max(len(attribute["name"]) for attribute in described)
         for attribute in described:
-            default = "" if attribute["required"] else f"; default {attribute['default']}"
+            said = attribute["required"] or attribute["values"] == _KEYWORDS
+            default = "" if said else f"; default {attribute['default']}"
             lines.append(f"  {attribute['name']:<{width}}  {attribute['values']}{default}")
     return "\n".join(lines) + "\n"
 
@@ -118,6 +125,8 @@ def written(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return json.dumps(value)
+    if isinstance(value, dict):
+        return "none"
     if isinstance(value, tuple | list):
         items: list[Any] = list(value)  # pyright: ignore[reportUnknownArgumentType]
         return f"[{', '.join(map(written, items))}]"
@@ -143,6 +152,8 @@ def _domain(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
             return "none"
         case "string":
             return "str"
+        case "object":
+            return _KEYWORDS
         case _:
             return schema.get("description", "any value")
 

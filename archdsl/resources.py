@@ -65,10 +65,9 @@ def table_cache() -> str | bool:
 
     Lark rebuilds the table whenever the grammar, Lark or Python differ from those it was made of.
     """
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = Path(home) / "archdsl"
     try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "archdsl"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError:
+    except (OSError, RuntimeError):
         return False
     return str(folder / "arch.table") if os.access(folder, os.W_OK) else False

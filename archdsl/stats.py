@@ -48,6 +48,9 @@ def _of_block(block: Block, known: Mapping[str, Figures]) -> Figures:
 
 def node_macs(block: Block, node: Node, known: Mapping[str, Figures]) -> Dim:
     """Multiply-adds of one node, in the block's sizes."""
+    if node.scan is not None:
+        steps = Dim.total(node_macs(block, inner, known) for inner in node.scan.nodes)
+        return steps * node.scan.length.without_origin()
     if node.op is not None:
         return node.op.macs(*(block.type(value) for value in node.inputs)).without_origin()
     assert node.block is not None

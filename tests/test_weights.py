@@ -41,7 +41,9 @@ TORCH_INITS = [
 ]
 
 
-@pytest.mark.parametrize(("init", "fill"), TORCH_INITS, ids=lambda item: getattr(item, "kind", "torch"))
+@pytest.mark.parametrize(
+    ("init", "fill"), TORCH_INITS, ids=lambda item: getattr(item, "kind", "torch")
+)
 def test_distributions_are_those_of_torch(init: Init, fill) -> None:
     shape = (48, 24, 9, 11)
     ours = np.sort(draw(init, shape, "here"), axis=None)

@@ -16,7 +16,7 @@ from archdsl.ir.lowering import Call, Index, Infix, Module
 MOST_CANDIDATES = 8
 
 
-class Mismatch(Exception):  # noqa: N818
+class Mismatch(Exception):
     """These cases cannot be written as one; the caller writes them apart."""
 
 

@@ -144,31 +144,29 @@ class Forward:
             self._line("if self.training:", BODY)
             self._items(self.template.training, self.variables, BODY + 1)
             self._return(outputs, BODY + 1)
-            plain = [output for output in outputs if not output.training]
-            self._return(plain if self.template.is_root else outputs, BODY)
-        else:
-            self._return(outputs, BODY)
+        self._return(outputs, BODY)
 
     def _return(self, outputs: Sequence[Output], depth: int) -> None:
         in_training = depth > BODY
-        codes: list[Code] = []
-        for output in outputs:
-            if output.training and not in_training:
-                codes.append(Code("None"))
-                continue
-            codes.append(self._operand(output.variable))
-        if len(outputs) == 1:
-            (output,), (code,) = outputs, codes
-            self._lay_out("return ", code, depth, output.variable)
-        elif self.template.is_root:
-            self.lines += lay_out("return ", call(self.template.output_class, codes), depth)
+        given = [output for output in outputs if in_training or not output.training]
+        if len(given) == 1 and (self.template.is_root or len(outputs) == 1):
+            variable = given[0].variable
+            self._lay_out("return ", self._operand(variable), depth, variable)
+            return
+        codes = [self._operand(o.variable) if o in given else Code("None") for o in outputs]
+        if not self.template.is_root:
+            self._return_tuple(codes, depth)
+            return
+        while codes[-1].text == "None":
+            codes.pop()
+        self.lines += lay_out("return ", call(self.template.output_class, codes), depth)
+
+    def _return_tuple(self, codes: Sequence[Code], depth: int) -> None:
+        code = tuple_of(codes)
+        if fits(f"return {code.text[1:-1]}", depth):
+            self._line(f"return {code.text[1:-1]}", depth)
         else:
-            code = tuple_of(codes)
-            text = code.text[1:-1]
-            if fits(f"return {text}", depth):
-                self._line(f"return {text}", depth)
-            else:
-                self.lines += lay_out("return ", code, depth)
+            self.lines += lay_out("return ", code, depth)
 
     def _items(self, items: Sequence[Application], variables: Variables, depth: int) -> None:
         for item in items:
@@ -440,9 +438,18 @@ class Forward:
                 self.replaceable.add(end)
                 break
         else:
-            name = self._pick_name(choice.after, ())
+            name = self._name_for_choice(choice, inside)
         self.held[name] += 1
         return name
+
+    def _name_for_choice(self, choice: Choice, inside: Counter[Variable]) -> str:
+        """The name of what both arms make; it may be that of something only they still read."""
+        hint = identifier(choice.after.hint) if choice.after.hint else ""
+        occupant = self.occupant.get(hint)
+        if occupant is not None and hint not in self.reserved and not self.held[hint]:
+            if self.remaining[occupant] == inside[occupant]:
+                return hint
+        return self._pick_name(choice.after, ())
 
     def _condition(self, condition: Formula, variables: Variables) -> Code:
         """What `forward` asks of a condition: a member, a stored truth, or the formula itself."""

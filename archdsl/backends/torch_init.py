@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from archdsl.backends.naming import Namespace, is_plain, string
 from archdsl.backends.torch_formula import Formula
@@ -353,8 +353,28 @@ def _init_call(target: str, init: Init, variables: Variables) -> Code:
         raise Unsupported(
             "torch.nn.init has no bilinear initialiser", "load the weights or write the values"
         )
-    keywords = {name: value_code(value, variables) for name, value in init.arguments}
+    if init.kind == "constant":
+        value = value_code(dict(init.arguments)["val"], variables)
+        return call("nn.init.constant_", [Code(target), value])
+    keywords = {
+        name: value_code(value, variables)
+        for name, value in init.arguments
+        if value != _TORCH_DEFAULTS.get(init.kind, {}).get(name)
+    }
     return call(f"nn.init.{init.kind}_", [Code(target)], keywords)
+
+
+_KAIMING = {"a": 0.0, "mode": "fan_in", "nonlinearity": "leaky_relu"}
+_TORCH_DEFAULTS: Mapping[str, Mapping[str, float | str]] = {
+    "uniform": {"a": 0.0, "b": 1.0},
+    "normal": {"mean": 0.0, "std": 1.0},
+    "trunc_normal": {"mean": 0.0, "std": 1.0, "a": -2.0, "b": 2.0},
+    "kaiming_uniform": _KAIMING,
+    "kaiming_normal": _KAIMING,
+    "xavier_uniform": {"gain": 1.0},
+    "xavier_normal": {"gain": 1.0},
+}
+"""What the functions of `torch.nn.init` take where nothing is given."""
 
 
 def is_expressible(item: Container) -> bool:

@@ -74,13 +74,17 @@ def _signature(template: Template, names: Mapping[str, str]) -> list[str]:
 
 
 def _output_class(root: Template) -> list[str]:
+    """Several outputs by name; those that exist only while training may be missing."""
     if not root.output_class:
         return []
     fields = Namespace()
-    lines = [
-        f"{INDENT}{fields.claim(identifier(o.name).lstrip('_') or 'output')}: torch.Tensor"
-        for o in root.outputs
-    ]
+    lines: list[str] = []
+    is_optional = False
+    for output in root.outputs:
+        is_optional = is_optional or output.training
+        kind = "torch.Tensor | None = None" if is_optional else "torch.Tensor"
+        name = fields.claim(identifier(output.name).lstrip("_") or "output")
+        lines.append(f"{INDENT}{name}: {kind}")
     return [f"class {root.output_class}(NamedTuple):", *lines]
 
 

@@ -123,6 +123,7 @@ class _Tracer:
         self.needed = _needed_in_inference(self.block)
 
     def run(self) -> None:
+        _refuse_names(self.block)
         self._remember_sizes()
         functions = self._as_functions()
         for member in self.block.members:
@@ -233,6 +234,16 @@ class _Tracer:
         constant = self.constants.pop(value, None)
         if constant is not None:
             self.trace.steps.append(Step(tensor_of(*constant), (), (value,), frames))
+
+
+def _refuse_names(block: Block) -> None:
+    """PyTorch assigns `training` itself, so that nothing else can be called that."""
+    names = {part for member in block.members for part in member.path.split(".")}
+    if "training" in names.union(weight.name for weight in block.weights):
+        raise Unsupported(
+            f"`training` in block {block.name} is what PyTorch calls the mode of every module",
+            "choose another label",
+        )
 
 
 def _needed_in_inference(block: Block) -> set[int]:

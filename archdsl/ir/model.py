@@ -165,11 +165,36 @@ class Member(_Frozen):
     span: Span
 
 
+class Scan(_Frozen):
+    """Nodes that run once for every place along an axis, with states carried from step to step.
+
+    Its values are values of the block around it, whose other values its nodes may use. The
+    inputs of the node that holds it are the sequences, the initial states, then all other values
+    that its nodes use; the outputs are the stacked yields, then the final states.
+    """
+
+    length: Dim
+    reverse: bool
+    axes: tuple[int, ...]
+    """The axis of each sequence that is walked along."""
+    elements: tuple[int, ...]
+    """What a step sees of each sequence."""
+    states: tuple[int, ...]
+    """The states as a step finds them."""
+    nodes: tuple[Node, ...]
+    results: tuple[int, ...]
+    """The states as a step leaves them, then what it yields."""
+    stacked: tuple[int, ...]
+    """Where the new axis stands in each stacked yield."""
+
+
 class Node(_Frozen):
-    """One application: of an operator (`op`), through a `member` if it is a layer, or of a block."""
+    """One application: of an operator (`op`), through a `member` if it is a layer; of a block; or
+    of nodes that run again and again (`scan`)."""
 
     op: OpField | None = None
     block: str | None = None
+    scan: Scan | None = None
     member: str | None = None
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]

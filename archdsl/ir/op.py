@@ -64,6 +64,9 @@ class Op(BaseModel):
     positional: ClassVar[tuple[str, ...]] = ()
     """Attributes that may be given without their names, in order."""
 
+    leading_outputs: ClassVar[int | None] = None
+    """How many outputs flow on along an arrow, when the others are by-products such as states."""
+
     weight_output_axis: ClassVar[int | None] = None
     """Axis of `weight` that is the output channel, when a following affine map can be folded in."""
 

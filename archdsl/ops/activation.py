@@ -189,7 +189,7 @@ class GELU(Activation, layer="GELU", function="gelu"):
 
     Source: torch.nn.GELU; ONNX Gelu, before opset 20 by Erf or Tanh.
 
-    Example: `x -> GELU(approximate=tanh)`
+    Example: `x -> GELU(approximate="tanh")`
     """
 
     positional = ("approximate",)

@@ -60,7 +60,7 @@ class Add(_Merge, function="add"):
 
     Source: torch.add; ONNX Add.
 
-    Example: `x -> add { identity; Linear(8) }`
+    Example: `x -> add { skip: identity; body: Linear(8) }`
     """
 
     onnx_type = "Add"
@@ -77,7 +77,7 @@ class Mul(_Merge, function="mul"):
 
     Source: torch.mul; ONNX Mul.
 
-    Example: `x -> mul { identity; sigmoid }`
+    Example: `x -> mul { value: identity; gate: sigmoid }`
     """
 
     onnx_type = "Mul"

@@ -24,7 +24,7 @@ class Concat(Op, function="concat"):
 
     Source: torch.cat; ONNX Concat.
 
-    Example: `x -> concat(axis=C) { identity; relu }`
+    Example: `x -> concat(axis=C) { a: identity; b: relu }`
     """
 
     positional = ("axis",)
@@ -71,7 +71,7 @@ class Stack(Op, function="stack"):
 
     Source: torch.stack; ONNX Unsqueeze, Concat.
 
-    Example: `x -> stack(axis=1) { identity; relu }`
+    Example: `x -> stack(axis=1) { a: identity; b: relu }`
     """
 
     positional = ("axis",)
@@ -110,7 +110,7 @@ class Split(Op, function="split"):
 
     positional = ("parts",)
 
-    parts: Positive | Shape | str
+    parts: Dim | Shape | str
     """How many equal parts, or the size of each, or a pattern like `N (3 h e) -> 3 N h e`."""
     axis: Axis | None = None
     sizes: dict[str, Dim] = Field(default_factory=dict[str, Dim])
@@ -122,10 +122,10 @@ class Split(Op, function="split"):
         if self.sizes:
             raise ShapeError("`split` takes sizes of axes only with a pattern", attribute="sizes")
         place = self._place(x)
-        if not isinstance(self.parts, tuple):
+        if isinstance(self.parts, Dim):
             check.demand_multiple(
                 x.dims[place],
-                self.parts,
+                self._count(self.parts),
                 f"axis {axis_label(x, place)} of {x} does not split into {self.parts} equal parts",
             )
         else:
@@ -153,8 +153,16 @@ class Split(Op, function="split"):
     def _sizes(self, x: TensorType, place: int) -> Shape:
         if isinstance(self.parts, tuple):
             return self.parts
-        assert not isinstance(self.parts, str)
-        return (x.dims[place] // self.parts,) * self.parts
+        assert isinstance(self.parts, Dim)
+        count = self._count(self.parts)
+        return (x.dims[place] // count,) * count
+
+    def _count(self, parts: Dim) -> int:
+        if parts.value is None or parts.value < 1:
+            raise ShapeError(
+                f"`split` into equal parts needs their number, not {parts}", attribute="parts"
+            )
+        return parts.value
 
     def torch_call(self, x: TensorType) -> Call:
         if isinstance(self.parts, str):

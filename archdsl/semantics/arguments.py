@@ -151,7 +151,7 @@ class Arguments:
             if isinstance(value, Unknown):
                 prepared.failed = True
             elif name is None:
-                items = value.items if isinstance(value, Tensors) else (value,)
+                items = value.flowing if isinstance(value, Tensors) else (value,)
                 prepared.unnamed += [(item, argument.span) for item in items]
             else:
                 _take_named(prepared, name, value, argument.span)
@@ -174,7 +174,7 @@ class Arguments:
         given = {argument.name.text for argument in call.arguments if argument.name}
         is_due = due is not None and due not in given and is_axis(template.target, due)
         if is_due and (piped or prepared.has_inputs or _is_symbol(node, env)):
-            return self._axis(node, env)
+            return self.axis(node, env)
         return self._body.expressions.evaluate(node, env)
 
     def _named(
@@ -183,15 +183,15 @@ class Arguments:
         target = template.target
         if not isinstance(target, BlockDefinition):
             if is_axis(target, name):
-                return self._axis(node, env)
+                return self.axis(node, env)
             if name.endswith(INITIALISER_SUFFIX) and name not in target.model_fields:
                 return self.initialiser_value(node, env)
         return self._body.expressions.evaluate(node, env)
 
-    def _axis(self, node: ast.Expression, env: Environment) -> Evaluated:
+    def axis(self, node: ast.Expression, env: Environment) -> Evaluated:
         """A bare name is the name of an axis, unless it is a parameter or variable of the block."""
         if isinstance(node, ast.ListLiteral):
-            return Items(tuple(self._axis(item, env) for item in node.items))
+            return Items(tuple(self.axis(item, env) for item in node.items))
         if isinstance(node, ast.Name):
             bound = env.find(node.text)
             if bound is None or node.text in env.symbols:

@@ -50,6 +50,7 @@ class Body:
         self.builder = builder
         self.expressions = Expressions(self)
         self.calls = Calls(self)
+        self.arguments = self.calls.arguments
         self.pipelines = Pipelines(self)
         self.expectations: list[ast.Expect] = []
         self.requires: list[ast.Require] = []
@@ -111,6 +112,8 @@ class Body:
                 self.expectations.append(statement)
             case ast.WeightDeclaration():
                 self._declare_weight(statement, env)
+            case ast.Yield():
+                raise Problem(problems.yield_outside_scan(statement.span))
             case ast.ExpressionStatement():
                 raise Problem(problems.unused_value(statement.span))
         return None
@@ -149,6 +152,8 @@ class Body:
 
     def _bound(self, target: ast.Name, value: Evaluated) -> Evaluated:
         """What a name comes to mean: a constructed layer becomes one instance under that name."""
+        if isinstance(value, Tensors) and len(value.flowing) == 1:
+            value = value.flowing[0]
         if isinstance(value, Tensor):
             self.builder.call_value(value, target.text)
         if isinstance(value, Template) and value.constructed and value.is_numbered:
@@ -163,7 +168,7 @@ class Body:
         parts: tuple[Evaluated, ...]
         match value:
             case Tensors():
-                parts = value.items
+                parts = value.flowing if count == len(value.flowing) else value.items
             case Items():
                 parts = value.values
             case _:
@@ -190,7 +195,8 @@ class Body:
                     returned.append(ReturnedValue(name, value, item.training, item.span))
                 case Tensors() if name is None:
                     returned.extend(
-                        ReturnedValue(None, part, item.training, item.span) for part in value.items
+                        ReturnedValue(None, part, item.training, item.span)
+                        for part in value.flowing
                     )
                 case _:
                     raise Problem(

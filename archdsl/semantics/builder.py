@@ -10,7 +10,17 @@ from archdsl import problems
 from archdsl.diagnostics import Diagnostics, Label
 from archdsl.ir.conditions import Condition
 from archdsl.ir.dims import Dim
-from archdsl.ir.model import Argument, Borrowed, Frame, Member, Node, Origin, Requirement, Value
+from archdsl.ir.model import (
+    Argument,
+    Borrowed,
+    Frame,
+    Member,
+    Node,
+    Origin,
+    Requirement,
+    Scan,
+    Value,
+)
 from archdsl.ir.op import Op, Weight
 from archdsl.ir.proof import Facts
 from archdsl.ir.types import TensorType
@@ -39,7 +49,7 @@ class BlockBuilder:
     labels: Labels = field(default_factory=Labels)
     made: dict[str, object] = field(default_factory=dict[str, object])
     """What each member was made of, to tell whether it is applied as the same again."""
-    producer: dict[int, int] = field(default_factory=dict[int, int])
+    producer: dict[int, Node] = field(default_factory=dict[int, Node])
     block_names: dict[str, str] = field(default_factory=dict[str, str])
     """Block key to block name, for messages."""
     flat_nodes: int = 0
@@ -156,9 +166,35 @@ class BlockBuilder:
         )
         return outputs
 
+    def add_scan(
+        self, scan: Scan, inputs: Sequence[int], types: Sequence[TensorType], span: Span
+    ) -> tuple[Tensor, ...]:
+        """Append a scan."""
+        outputs = tuple(self.add_value(type, span) for type in types)
+        self._add_node(
+            Node(
+                scan=scan,
+                inputs=tuple(inputs),
+                outputs=tuple(tensor.index for tensor in outputs),
+                scope=self.names.prefix.rstrip("."),
+                frames=self.frames,
+                span=span,
+            )
+        )
+        return outputs
+
+    @contextmanager
+    def region(self) -> Iterator[list[Node]]:
+        """Nodes added inside are collected apart."""
+        before, self.nodes = self.nodes, []
+        try:
+            yield self.nodes
+        finally:
+            self.nodes = before
+
     def _add_node(self, node: Node) -> None:
         for output in node.outputs:
-            self.producer[output] = len(self.nodes)
+            self.producer[output] = node
         self.nodes.append(node)
 
     def add_member(
@@ -200,10 +236,10 @@ class BlockBuilder:
         index = tensor.index
         while len(labels) < CHAIN_LENGTH:
             value = self.values[index]
-            if index not in self.producer:
+            node = self.producer.get(index)
+            if node is None:
                 labels.append(Label(value.span, f"`{value.name}` is {value.type}"))
                 break
-            node = self.nodes[self.producer[index]]
             labels.append(Label(node.span, f"{self.node_name(node)} gives {value.type}"))
             if not node.inputs:
                 break
@@ -212,6 +248,8 @@ class BlockBuilder:
 
     def node_name(self, node: Node) -> str:
         """What a node applies, as the spec names it."""
+        if node.scan is not None:
+            return "`scan`"
         if node.op is None:
             return f"`{self.block_names.get(node.block or '', '')}`"
         if node.member is not None:

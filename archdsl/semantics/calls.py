@@ -259,7 +259,7 @@ class Calls:
         member = path if template.as_layer else None
         outputs = builder.add_op(op, tensors, results, span, member=member, origins=origins)
         self._body.program.count_nodes(1, span)
-        return outputs[0] if len(outputs) == 1 else Tensors(outputs)
+        return outputs[0] if len(outputs) == 1 else Tensors(outputs, op.leading_outputs)
 
     def _as_tensors(self, operands: Sequence[Operand]) -> list[Tensor]:
         """Operands as tensors; numbers become constants of their partner's element type."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from archdsl.ir.types import DType
 from archdsl.semantics import statics
 from archdsl.semantics.initialisers import INITIALISERS, initialiser
 from archdsl.semantics.problem import Problem
+from archdsl.semantics.recurrence import scan
 from archdsl.semantics.scope import Environment
 from archdsl.semantics.statics import StaticError, Undecided
 from archdsl.semantics.values import (
@@ -93,6 +93,9 @@ class Expressions:
 
     def _call(self, node: ast.Call, env: Environment) -> Evaluated:
         return self._body.calls.call(node, env)
+
+    def _scan(self, node: ast.Scan, env: Environment) -> Evaluated:
+        return scan(self._body, node, env)
 
     def _flow(self, node: ast.Expression, env: Environment) -> Evaluated:
         return self._body.pipelines.evaluate(node, env)
@@ -315,6 +318,8 @@ class Expressions:
     def tensor(self, node: ast.Expression, env: Environment) -> Tensor | None:
         """A tensor; None when it already failed."""
         value = self._body.pipelines.settle(self.evaluate(node, env), env, node.span)
+        if isinstance(value, Tensors) and len(value.flowing) == 1:
+            return value.flowing[0]
         if isinstance(value, Unknown):
             return None
         if not isinstance(value, Tensor):
@@ -344,5 +349,6 @@ _HANDLERS: dict[type[ast.Expression], Callable[[Expressions, Any, Environment], 
     ast.Merge: Expressions._flow,
     ast.Scope: Expressions._flow,
     ast.Repeat: Expressions._flow,
+    ast.Scan: Expressions._scan,
 }
 """What evaluates each kind of expression."""

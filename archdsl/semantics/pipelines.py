@@ -65,7 +65,7 @@ class Pipelines:
             case Tensor() | Unknown():
                 return [value]
             case Tensors():
-                return list(value.items)
+                return list(value.flowing)
             case _:
                 raise Problem(problems.not_a_tensor(span, describe(value)))
 

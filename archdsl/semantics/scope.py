@@ -84,7 +84,7 @@ class Labels:
         return self.owners.get(path) or self.scopes.get(path)
 
     def owner_above(self, prefix: str, label: str) -> str | None:
-        """The path in a dotted label that is a layer's or a weight's, under which nothing stands."""
+        """The path in a dotted label under which nothing can stand: a layer or a weight has it."""
         above = (prefix + label[:dot] for dot, sign in enumerate(label) if sign == ".")
         return next((path for path in above if path in self.owners), None)
 

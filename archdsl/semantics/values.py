@@ -58,9 +58,14 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Tensors:
-    """Several outputs of one application."""
+    """Several outputs of one application; only the first `leading` flow on along an arrow."""
 
     items: tuple[Tensor, ...]
+    leading: int | None = None
+
+    @property
+    def flowing(self) -> tuple[Tensor, ...]:
+        return self.items[: self.leading]
 
 
 @dataclass(frozen=True, slots=True)

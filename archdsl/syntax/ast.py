@@ -174,6 +174,27 @@ class Repeat:
     body: tuple[Statement, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Carry:
+    """One carried state of a scan and what it begins with."""
+
+    span: Span
+    name: Name
+    initial: Expression
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Scan:
+    """`scan [reverse] x over xs(axis=T) carry h = h0 { … yield y }`."""
+
+    span: Span
+    reverse: bool
+    elements: tuple[Name, ...]
+    sequences: tuple[Expression, ...]
+    carries: tuple[Carry, ...]
+    body: tuple[Statement, ...]
+
+
 Expression = (
     Name
     | Integer
@@ -192,6 +213,7 @@ Expression = (
     | Merge
     | Scope
     | Repeat
+    | Scan
 )
 
 # -------------------------------------------------------------------------------- statements
@@ -269,8 +291,24 @@ class ExpressionStatement:
     value: Expression
 
 
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Yield:
+    """What one step of a scan gives out."""
+
+    span: Span
+    values: tuple[Expression, ...]
+
+
 Statement = (
-    Assignment | Return | If | For | Require | Expect | WeightDeclaration | ExpressionStatement
+    Assignment
+    | Return
+    | If
+    | For
+    | Require
+    | Expect
+    | WeightDeclaration
+    | Yield
+    | ExpressionStatement
 )
 
 # ------------------------------------------------------------------------------ declarations
@@ -310,10 +348,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Definition:
-    """A block or a model: what is static, what flows in, what flows out, and the body."""
+    """A block, cell or model: what is static, what flows in, what flows out, and the body."""
 
     span: Span
-    kind: Literal["block", "model"]
+    kind: Literal["block", "cell", "model"]
     name: Name
     doc: str
     parameters: tuple[Parameter, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from lark import Token
 
@@ -28,6 +28,13 @@ _ESCAPE = re.compile(r"\\.", re.DOTALL)
 _ESCAPE_OR_BRACES = re.compile(r"\\.|\{([^{}]*)\}", re.DOTALL)
 ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\", "{": "{", "}": "}"}
 INTEGER_DIGITS = 19
+
+
+KINDS: dict[str, Literal["block", "cell", "model"]] = {
+    "BLOCK": "block",
+    "CELL": "cell",
+    "MODEL": "model",
+}
 
 
 class TreeBuilder:
@@ -92,7 +99,7 @@ class TreeBuilder:
         parameters, ports = ((), first) if second is None else (first, second)
         return ast.Definition(
             self._token(kind).to(self._token(end)),
-            "model" if kind.type == "MODEL" else "block",
+            KINDS[kind.type],
             self._name(name),
             doc or "",
             parameters,
@@ -195,6 +202,9 @@ class TreeBuilder:
             self._across(children), kind, self._name(name), type_, value
         )
 
+    def yield_statement(self, children: Children) -> ast.Yield:
+        return ast.Yield(self._across(children), tuple(children[1:]))
+
     def expression(self, children: Children) -> ast.ExpressionStatement:
         value = self.pipeline(children)
         return ast.ExpressionStatement(value.span, value)
@@ -238,6 +248,23 @@ class TreeBuilder:
         _, count, share, index, body, _ = children
         name = None if index is None else str(index)
         return ast.Repeat(self._across(children), count, share is not None, name, body)
+
+    def scan(self, children: Children) -> ast.Scan:
+        _, reverse, elements, sequences, carries, body, _ = children
+        span = self._across(children)
+        return ast.Scan(span, reverse is not None, elements, sequences, carries or (), body)
+
+    def elements(self, children: Children) -> tuple[ast.Name, ...]:
+        return tuple(self._name(child) for child in children)
+
+    def sequences(self, children: Children) -> tuple[ast.Expression, ...]:
+        return tuple(children)
+
+    def carries(self, children: Children) -> tuple[ast.Carry, ...]:
+        return tuple(children)
+
+    def carry(self, children: Children) -> ast.Carry:
+        return ast.Carry(self._across(children), self._name(children[0]), children[1])
 
     def choice(self, children: Children) -> ast.Choice:
         _, condition, then, otherwise = children

@@ -1,0 +1,226 @@
+"""A model as flat canonical `.arch` text: nothing left to resolve, every attribute written out."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from archdsl.ir.dims import Dim
+from archdsl.ir.lowering import Unsupported
+from archdsl.ir.model import Block, Member, Model, Node, Port, Requirement
+from archdsl.ir.op import REGISTRY, Init, Op, Weight
+from archdsl.ir.types import DType, TensorType
+from archdsl.passes.flatten import inline
+
+KEYWORDS = frozenset(
+    {"edition", "import", "block", "model", "return", "if", "then", "else", "for", "in", "repeat"}
+    | {"as", "share", "require", "expect", "and", "or", "not", "true", "false", "none", "training"}
+    | {"param", "buffer", "it"}
+)
+STATIC_FUNCTIONS = frozenset({"ceildiv", "min", "max", "len", "int", "float"})
+SIZES = "sizes"
+"""The attribute whose items are written as arguments of their own (`h=8`)."""
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z_0-9]*\Z")
+_ESCAPED = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}
+
+
+def emit(model: Model) -> str:
+    """Text that compiles to the same network; the text of that network is this text again."""
+    block = inline(model)
+    writer = _Writer(block)
+    lines = [f"edition {model.edition}", ""]
+    lines += [f"## {line}".rstrip() for line in model.doc.splitlines()]
+    lines.append(f"model {model.name}({writer.inputs()}) -> {writer.outputs()} {{")
+    lines += [f"  {line}" for line in writer.statements()]
+    lines += [f"  return {writer.returned()}", "}", ""]
+    return "\n".join(lines)
+
+
+class _Writer:
+    """Writes one flat block; knows what every value is called."""
+
+    def __init__(self, block: Block) -> None:
+        self._block = block
+        self._default_inits = _default_inits(block)
+        self._applied: set[str] = set()
+        self._taken = {*KEYWORDS, *STATIC_FUNCTIONS, *REGISTRY, *DType, *block.symbols}
+        self._expressions: dict[int, str] = {}
+        self._numbers: dict[str, int] = {}
+        for port in block.inputs:
+            self._refuse_hiding(port.name, "an input")
+            self._expressions[port.value] = port.name
+        for weight in block.weights:
+            if _PLAIN.match(weight.name):
+                self._refuse_hiding(weight.name, "a weight")
+        self._taken.update(port.name for port in block.inputs)
+        self._taken.update(weight.name for weight in block.weights)
+        for borrowed in block.borrowed:
+            self._expressions[borrowed.value] = borrowed.path
+
+    def _refuse_hiding(self, name: str, what: str) -> None:
+        used = {node.op.function for node in self._block.nodes if node.op and node.member is None}
+        if name in used:
+            raise Unsupported(
+                f"{what} is called `{name}`, which hides the operator of that name",
+                f"call {what} something else",
+            )
+
+    # --------------------------------------------------------------------------- the signature
+
+    def inputs(self) -> str:
+        """`image: float32[N, 3, H, W]`, for every input."""
+        return ", ".join(f"{port.name}: {self._type(port)}" for port in self._block.inputs)
+
+    def outputs(self) -> str:
+        """`logits: float32[N, 1000]`, for every output."""
+        return ", ".join(
+            f"{_training(port)}{port.name}: {self._type(port)}" for port in self._block.outputs
+        )
+
+    def _type(self, port: Port) -> str:
+        return _type_text(self._block.type(port.value))
+
+    def returned(self) -> str:
+        """`logits = fc`, for every output."""
+        return ", ".join(
+            f"{_training(port)}{port.name} = {self._expressions[port.value]}"
+            for port in self._block.outputs
+        )
+
+    # -------------------------------------------------------------------------- the statements
+
+    def statements(self) -> Iterator[str]:
+        """What is required, the weights that are declared, and a line for every node."""
+        yield from map(_require, self._block.requirements)
+        yield from map(_weight, self._block.weights)
+        yield from map(self._node, self._block.nodes)
+
+    def _node(self, node: Node) -> str:
+        assert node.op is not None
+        inputs = [self._expressions[value] for value in node.inputs]
+        if node.member is None:
+            call = f"{node.op.function}({', '.join([*inputs, *_attributes(node.op)])})"
+        else:
+            call = self._layer(node.op, node.member, inputs)
+        return f"{self._names(node)} = {call}"
+
+    def _layer(self, op: Op, path: str, inputs: Sequence[str]) -> str:
+        share = "share " if path in self._applied else ""
+        self._applied.add(path)
+        arguments = [*inputs[1:], *_attributes(op)]
+        if not share:
+            arguments += self._initialisers(self._block.member[path])
+        return f"{inputs[0]} -> {share}{path}: {op.layer}({', '.join(arguments)})"
+
+    def _initialisers(self, member: Member) -> Iterator[str]:
+        defaults = self._default_inits[member.path]
+        for weight in member.weights:
+            if weight.init != defaults[weight.name]:
+                yield f"{weight.name}_init={_init(weight.init)}"
+
+    def _names(self, node: Node) -> str:
+        """Names for the node's values, made of its path or its operator alone."""
+        assert node.op is not None
+        base = (node.member or str(node.op.function)).replace(".", "_")
+        base = base if _PLAIN.match(base) else f"v_{base}"
+        for value in node.outputs:
+            self._expressions[value] = self._free(base, numbered=node.member is None)
+        return ", ".join(self._expressions[value] for value in node.outputs)
+
+    def _free(self, base: str, *, numbered: bool) -> str:
+        """A name that nothing else has: of a layer its path if that is free, else a number more."""
+        name = base
+        number = self._numbers.get(base, 0 if numbered else 1)
+        while numbered or name in self._taken:
+            number += 1
+            name = f"{base}_{number}"
+            numbered = False
+        self._numbers[base] = number
+        self._taken.add(name)
+        return name
+
+
+def _default_inits(block: Block) -> Mapping[str, Mapping[str, Init]]:
+    """How the weights of every layer begin when nothing is said."""
+    defaults: dict[str, dict[str, Init]] = {}
+    for node in block.nodes:
+        if node.member is not None and node.member not in defaults and node.op is not None:
+            weights = node.op.weights(*(block.type(value) for value in node.inputs))
+            defaults[node.member] = {weight.name: weight.init for weight in weights}
+    return defaults
+
+
+# ------------------------------------------------------------------------------------- one line
+
+
+def _training(port: Port) -> str:
+    return "training " if port.training else ""
+
+
+def _type_text(type: TensorType) -> str:
+    return f"{type.dtype}[{', '.join(map(str, type.dims))}]"
+
+
+def _require(requirement: Requirement) -> str:
+    return f"require {requirement.condition}, {_message(requirement.reason)}"
+
+
+def _weight(weight: Weight) -> str:
+    kind = "param" if weight.kind == "parameter" else "buffer"
+    dims = ", ".join(map(str, weight.dims))
+    return f"{kind} {weight.name}: {weight.dtype}[{dims}] = {_init(weight.init)}"
+
+
+def _attributes(op: Op) -> Iterator[str]:
+    for name in type(op).model_fields:
+        value = getattr(op, name)
+        if name == SIZES:
+            yield from (f"{axis}={size}" for axis, size in value.items())
+        else:
+            yield f"{name}={_value(value)}"
+
+
+def _init(init: Init) -> str:
+    arguments = dict(init.arguments)
+    if init.kind == "values":
+        return _value(arguments["data"])
+    written = ", ".join(f"{name}={_value(value)}" for name, value in arguments.items())
+    return f"{init.kind}({written})"
+
+
+def _value(value: Any) -> str:
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return str(value).lower()
+        case DType() | Dim() | int():
+            return str(value)
+        case float():
+            return _number(value)
+        case str():
+            return _quoted(value)
+        case tuple() | list():
+            items: Sequence[Any] = value  # pyright: ignore[reportUnknownVariableType]
+            return f"[{', '.join(map(_value, items))}]"
+        case _:
+            raise Unsupported(f"{value!r} cannot be written in the language")
+
+
+def _number(value: float) -> str:
+    """A number that reads back exactly; one too large for a float reads back as infinite."""
+    if math.isnan(value):
+        return "(1e999 - 1e999)"
+    return repr(value).replace("inf", "1e999")
+
+
+def _quoted(text: str) -> str:
+    return '"' + "".join(_ESCAPED.get(character, character) for character in text) + '"'
+
+
+def _message(text: str) -> str:
+    """A message, in which braces would mean an expression."""
+    return _quoted(text).replace("{", "\\{").replace("}", "\\}")

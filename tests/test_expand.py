@@ -1,0 +1,263 @@
+"""`expand`: the flat text compiles to the same network, and expands to itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import op_harness as harness
+import pytest
+
+from archdsl import api
+from archdsl.backends.arch_source import emit
+from archdsl.diagnostics import ArchError
+from archdsl.ir.dims import Dim
+from archdsl.ir.model import Block, Member, Model, Node, Port, Requirement, Value
+from archdsl.ir.obligations import Obligations
+from archdsl.ir.proof import Condition, Facts
+from archdsl.passes.flatten import flatten, inline
+from archdsl.passes.state import state
+from archdsl.source import Span
+from archdsl.stats import figures
+
+SPECS = sorted((Path(__file__).parent.parent / "specs").glob("*.arch"))
+SPAN = Span("case.arch", 0, 0)
+
+
+MODELS = [(path, name) for path in SPECS for name in api.check(path).models]
+
+
+def skeleton(block: Block) -> dict[str, Any]:
+    """What a flat block is, without the names and places of its values."""
+    numbers: dict[int, object] = {port.value: port.name for port in block.inputs}
+    numbers |= {borrowed.value: borrowed.path for borrowed in block.borrowed}
+    nodes: list[object] = []
+    for node in block.nodes:
+        assert node.op is not None
+        inputs = [numbers[value] for value in node.inputs]
+        for value in node.outputs:
+            numbers[value] = len(numbers)
+        types = [typed(block, value) for value in node.outputs]
+        nodes.append((type(node.op), dict(node.op), node.member, inputs, types))
+    return {
+        "inputs": [(port.name, typed(block, port.value)) for port in block.inputs],
+        "outputs": [(p.name, p.training, numbers[p.value]) for p in block.outputs],
+        "nodes": nodes,
+        "symbols": block.symbols,
+        "requirements": [(r.condition, r.reason) for r in block.requirements],
+        "weights": sorted(block.weights, key=lambda weight: weight.name),
+        "members": {member.path: member.weights for member in block.members},
+        "borrowed": {borrowed.path for borrowed in block.borrowed},
+    }
+
+
+def typed(block: Block, value: int) -> tuple[object, tuple[Dim, ...]]:
+    return block.type(value).dtype, block.type(value).dims
+
+
+def check_round_trip(model: Model) -> Model:
+    """The network that the expanded text describes, if it is the same and expands to itself."""
+    text = emit(model)
+    again = api.load(text).ir
+    assert skeleton(inline(again)) == skeleton(inline(model))
+    assert emit(again) == text
+    assert again.doc == model.doc
+    return again
+
+
+@pytest.mark.parametrize(("path", "name"), MODELS, ids=[name for _, name in MODELS])
+def test_a_spec_expands_to_the_same_network(path: Path, name: str) -> None:
+    model = api.load(path, name).ir
+    again = check_round_trip(model)
+    assert state(again) == state(model)
+    before, after = figures(model)[model.entry], figures(again)[again.entry]
+    assert (after.parameters, after.macs) == (before.parameters, before.macs)
+
+
+@pytest.mark.parametrize("path", SPECS, ids=[path.stem for path in SPECS])
+def test_the_expanded_text_exports_to_the_same_graph(path: Path) -> None:
+    network = api.load(path, api.check(path).models[0])
+    graph = network.to_onnx().graph
+    again = api.load(network.expanded()).to_onnx().graph
+    assert [node.op_type for node in again.node] == [node.op_type for node in graph.node]
+    assert [list(node.attribute) for node in again.node] == [list(n.attribute) for n in graph.node]
+    weights = {weight.raw_data for weight in graph.initializer}
+    assert {weight.raw_data for weight in again.initializer} == weights
+
+
+TEXTS = {
+    "a layer that is applied twice": """
+        model m(x: [N, 8]) -> [N, 8] {
+          head = Linear(8)
+          return x -> head -> relu -> head
+        }""",
+    "a block that is applied twice, to two sizes": """
+        block Encoder(width: int)(x: [N, T, D]) -> [N, T, width] {
+          param scale: [width] = ones
+          return scale * (x -> proj: Linear(width) -> LayerNorm)
+        }
+        model m(a: [N, T, 8], b: [N, S, 8]) -> [N, T + S, 4] {
+          encoder = Encoder(4)
+          return concat(a -> encoder, b -> encoder, axis=1)
+        }""",
+    "repetition that shares": """
+        model m(x: [N, 8]) -> [N, 8] { return x -> core: repeat 3 share { Linear(8) } }""",
+    "a tied weight": """
+        model m(tokens: int64[B, T]) -> logits: [B, T, 10] {
+          h = tokens -> embedding: Embedding(10, 4)
+          return h -> linear(embedding.weight)
+        }""",
+    "tied weights of numbered layers": """
+        model m(x: [N, 8]) -> [N, 8] {
+          h = x -> body: { Linear(8, bias=false) -> ReLU -> Linear(8, bias=false) } -> Linear(8)
+          return linear(linear(h, body.2.weight), 0.weight)
+        }""",
+    "weights in the open": """
+        block Scaled()(x: [N, D]) {
+          param scale: [D] = normal(std=0.5)
+          buffer shift: [D] = [1.0, -2.5, 1e-7]
+          return x * scale + shift
+        }
+        model m(x: [N, 3]) -> [N, 3] {
+          param gain: [] = 0.5
+          return gain * (x -> first: Scaled -> second: Scaled)
+        }""",
+    "initialisers": """
+        model m(x: [N, 3, H, W]) -> [N, 8, H, W] {
+          return x -> Conv(8, 1, weight_init=kaiming_normal(mode="fan_out", nonlinearity="relu"))
+                   -> Conv(8, 1, bias_init=0.5) -> BatchNorm(weight_init=zeros)
+        }""",
+    "outputs that only training has": """
+        model m(x: [N, 8]) -> logits: [N, 2], training helper: [N, 3] {
+          return logits = x -> fc: Linear(2), training helper = x -> aux: Linear(3)
+        }""",
+    "what no output needs": """
+        model m(x: [N, 8]) -> [N, 8] {
+          param spare: [2] = ones
+          unused = x -> extra: Linear(3)
+          return x -> Linear(8)
+        }""",
+    "axes by name in a block that names them otherwise": """
+        block Mix()(x: [N, C, T]) -> [N, C, T] {
+          return x -> softmax(axis=C) -> Softmax(axis=T) -> rearrange("N C T -> N C T")
+        }
+        model m(x: [B, K, S]) -> [B, K, S] { return x -> Mix }""",
+    "patterns": """
+        model m(x: [B, T, 12]) -> [B, 3, T, 4] {
+          a, b, c = x -> split("B T (k h e) -> k B h T e", k=3, h=1)
+          s = einsum("B h i e, B h j e -> B h i j", a, b) -> softmax(axis=j)
+          y = einsum("B h i j, B h j e -> B i (h e)", s, c)
+          return rearrange("B T (h e) -> B h T e", concat(y, y, y, axis=-1), h=3)
+        }""",
+    "several results of one operator": """
+        model m(x: [N, 6]) -> [N, 3] {
+          a, b = x -> split(2, axis=1)
+          c, d = x -> chunk(2, axis=1)
+          return a * b + c / d
+        }""",
+    "sizes as numbers": """
+        model m(x: [N, T]) -> [N, T] {
+          return x * T + (-1) * zeros(N, T) + arange(T) - full([N, 1], -1e-8) + where(x > 0, 0, x)
+        }""",
+    "numbers that are not finite": """
+        model m(x: [N, T]) -> [N, T] { return where(x > 0, x, -1e999) }""",
+    "what is required": """
+        block Heads(heads: int)(x: [B, T, D]) -> [B, T, D] {
+          require D % heads == 0, "{D} into \\"{heads}\\" \\{heads\\}"
+          return x -> rearrange("B T (h e) -> B h T e", h=heads) -> rearrange("B h T e -> B T (h e)")
+        }
+        model m(x: [B, T, D]) -> [B, T, D] {
+          require D % 4 == 0 and (T > 2 or not T != 1), "a\\tb"
+          return x -> Heads(4)
+        }""",
+    "names that mean something already": """
+        model m(relu: [N, 4], v_0: [N, 4]) -> softmax: [N, 4] {
+          exp_1 = relu -> Linear(4)
+          x = exp(exp_1) + exp(v_0)
+          return softmax = x -> Linear(4) -> in: Linear(4) -> concat: Linear(4)
+        }""",
+    "documentation": """
+        ## Two lines,
+        ##
+        ## with an empty one: "quoted" {braces}.
+        model m(x: [N]) -> [N] { return x }""",
+}
+
+
+@pytest.mark.parametrize("text", list(TEXTS.values()), ids=list(TEXTS))
+def test_a_text_expands_to_the_same_network(text: str) -> None:
+    model = api.load("edition 2026\n" + text).ir
+    again = check_round_trip(model)
+    # Weights of a block stand before its layers, and all weights are the model's in flat text.
+    assert dict(sorted(state(again).items())) == dict(sorted(state(model).items()))
+
+
+def test_training_outputs_are_dropped_from_the_expanded_text_as_from_the_model() -> None:
+    model = api.load("edition 2026\n" + TEXTS["outputs that only training has"]).ir
+    again = api.load(emit(model)).ir
+    assert skeleton(flatten(again)) == skeleton(flatten(model))
+
+
+def test_the_expanded_text_loads_the_same_weights_in_torch() -> None:
+    import torch
+
+    for name in ("weights in the open", "a block that is applied twice, to two sizes"):
+        network = api.load("edition 2026\n" + TEXTS[name])
+        module, again = network.to_torch(), api.load(network.expanded()).to_torch()
+        again.load_state_dict(module.state_dict(), strict=True)
+        inputs = [torch.randn(2, 5, 8)] * 2 if "twice" in name else [torch.randn(2, 3)]
+        assert torch.equal(module(*inputs), again(*inputs))
+
+
+def test_what_hides_an_operator_is_refused() -> None:
+    network = api.load(
+        "edition 2026\nblock B()(x: [N]) { return relu(x) }\n"
+        "model m(relu: [N]) -> [N] { return relu -> B }"
+    )
+    with pytest.raises(ArchError, match="hides the operator"):
+        network.expanded()
+
+
+# --------------------------------------------------------------------------- every operator
+
+
+def case_model(case: harness.Case) -> Model:
+    """The model of one application, as a layer if the operator has that form."""
+    op = harness.build_op(case)
+    types = [harness.tensor_type(given) for given in (*case.context, *case.inputs)]
+    values = [Value(f"x{place}", type, SPAN) for place, type in enumerate(types)]
+    inputs = range(len(case.context), len(types))
+    check = Obligations(Facts(assumptions=[Condition.parse(text) for text in case.facts]))
+    results = op.infer(check, *(types[place] for place in inputs))
+    results = results if isinstance(results, tuple) else (results,)
+    outputs = range(len(values), len(values) + len(results))
+    values += [Value("", result, SPAN) for result in results]
+    member = "0" if op.layer else None
+    weights = op.weights(*(types[place] for place in inputs))
+    conditions = [*map(Condition.parse, case.facts), *(condition for condition, _ in check.deferred)]
+    block = Block(
+        name="m",
+        symbols=tuple(dict.fromkeys(symbols(types[: len(types)]))),
+        inputs=tuple(Port(name=f"x{place}", value=place) for place in range(len(types))),
+        outputs=tuple(Port(name=f"y{number}", value=value) for number, value in enumerate(outputs)),
+        values=tuple(values),
+        members=(Member(path=member, weights=weights, span=SPAN),) if member else (),
+        nodes=(Node(op=op, member=member, inputs=tuple(inputs), outputs=tuple(outputs), span=SPAN),),
+        requirements=tuple(Requirement(condition=c, reason="known", span=SPAN) for c in conditions),
+        span=SPAN,
+    )
+    return Model(edition=2026, name="m", entry="m", blocks={"m": block})
+
+
+def symbols(types: Sequence[Any]) -> Iterator[str]:
+    for type in types:
+        yield from (dim.symbol_name for dim in type.dims if dim.symbol_name)
+
+
+CASES = [entry for entry in harness.entries() if isinstance(entry, harness.Case)]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_every_operator_expands_to_itself(case: harness.Case) -> None:
+    check_round_trip(case_model(case))
