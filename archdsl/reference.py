@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
-import pkgutil
-from functools import cache
-from importlib import import_module
 from typing import Any
 
-import archdsl.ops
+import archdsl.ops  # noqa: F401  (fills the registry)
 from archdsl.ir.op import REGISTRY, Op
 
 _LARGEST = 2**31 - 1
 """A bound that every integer has, and that is not worth saying."""
-
-
-@cache
-def _load_families() -> None:
-    """Import every family file, so that the registry is full."""
-    for family in pkgutil.iter_modules(archdsl.ops.__path__, "archdsl.ops."):
-        import_module(family.name)
 
 
 _KEYWORDS = "name=size, ..."
@@ -29,19 +19,16 @@ _KEYWORDS = "name=size, ..."
 
 def operators() -> list[type[Op]]:
     """Every operator once, in the order of its name."""
-    _load_families()
     return sorted(set(REGISTRY.values()), key=lambda op: name_of(op).lower())
 
 
 def operator_names() -> list[str]:
     """Every name an operator can be written by."""
-    _load_families()
     return sorted(REGISTRY)
 
 
 def operator(name: str) -> type[Op] | None:
     """The operator of that name, as a layer or as a function."""
-    _load_families()
     return REGISTRY.get(name)
 
 

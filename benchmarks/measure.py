@@ -54,9 +54,7 @@ def per_round(above: Sequence[float], below: Sequence[float]) -> list[float]:
 
 def _interval(values: Sequence[float]) -> Ratio:
     generator = random.Random(0)
-    resampled = sorted(
-        median(generator.choices(values, k=len(values))) for _ in range(RESAMPLES)
-    )
+    resampled = sorted(median(generator.choices(values, k=len(values))) for _ in range(RESAMPLES))
     low, high = resampled[RESAMPLES // 40], resampled[-RESAMPLES // 40]
     return Ratio(median(values), low, high)
 

@@ -16,13 +16,6 @@ import archdsl
 from benchmarks.measure import THREADS
 from tests.torchvision_shim import torchvision
 
-CLASSIFIERS = (
-    "alexnet", "vgg16", "vgg11_bn", "googlenet", "resnet18", "resnet50", "resnext50_32x4d",
-    "densenet121", "mobilenet_v2", "squeezenet1_0", "squeezenet1_1",
-)  # fmt: skip
-"""Every family, and every kind of block in it."""
-
-TORCH_OPSET = 20
 IMAGE = (1, 3, 224, 224)
 
 
@@ -55,7 +48,7 @@ def export_with_torch(module: nn.Module, path: Path, dynamic: dict[int, str]) ->
             path,
             dynamo=True,
             verbose=False,
-            dynamic_shapes=({axis: name for axis, name in dynamic.items()},),
+            dynamic_shapes=(dynamic,),
         )
 
 
@@ -82,9 +75,8 @@ def session(path: Path, level: str = "ALL", optimized: Path | None = None) -> An
     options.intra_op_num_threads = THREADS
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    options.graph_optimization_level = getattr(
-        onnxruntime.GraphOptimizationLevel, f"ORT_{level}" if level == "ALL" else level
-    )
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = getattr(levels, f"ORT_ENABLE_{level}")
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
     return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])

@@ -60,8 +60,7 @@ def imports(tree: ast.AST) -> Iterator[tuple[str, bool]]:
             assert node.level == 0, "imports are absolute"
             module = node.module or ""
             yield module, at_load
-            if module == "archdsl":
-                yield from ((f"archdsl.{alias.name}", at_load) for alias in node.names)
+            yield from ((f"{module}.{alias.name}", at_load) for alias in node.names)
         inside = at_load and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         typing_only = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         if not typing_only:
@@ -98,10 +97,16 @@ def test_third_parties_are_imported_where_they_belong(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_backends_statistics_and_passes_know_no_operator_by_its_class(path: Path) -> None:
-    if part(path) not in {"backends", "stats", "passes"}:
+    if part(path) not in {"backends", "passes", "stats", "summary"}:
         return
     modules = {module for module, _ in imports(ast.parse(path.read_text()))}
     assert not {module for module in modules if module.startswith("archdsl.ops.")}
+
+
+def test_every_operator_family_is_registered() -> None:
+    families = {path.stem for path in (PACKAGE / "ops").glob("[!_]*.py")}
+    registering = ast.parse((PACKAGE / "ops" / "__init__.py").read_text())
+    assert {f"archdsl.ops.{family}" for family in families} <= {m for m, _ in imports(registering)}
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Member, Model, Node, Port, Requirement, Value
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.proof import Condition, Facts
+from archdsl.ir.types import DType, TensorType
 from archdsl.passes.flatten import flatten, inline
 from archdsl.passes.state import state
 from archdsl.source import Span
@@ -145,7 +146,7 @@ TEXTS = {
         model m(x: [B, K, S]) -> [B, K, S] { return x -> Mix }""",
     "patterns": """
         model m(x: [B, T, 12]) -> [B, 3, T, 4] {
-          a, b, c = x -> split("B T (k h e) -> k B h T e", k=3, h=1)
+          a, b, c = x -> split("B T (3 h e) -> 3 B h T e", h=1)
           s = einsum("B h i e, B h j e -> B h i j", a, b) -> softmax(axis=j)
           y = einsum("B h i j, B h j e -> B i (h e)", s, c)
           return rearrange("B T (h e) -> B h T e", concat(y, y, y, axis=-1), h=3)
@@ -225,9 +226,13 @@ def test_what_hides_an_operator_is_refused() -> None:
 def case_model(case: harness.Case) -> Model:
     """The model of one application, as a layer if the operator has that form."""
     op = harness.build_op(case)
-    types = [harness.tensor_type(given) for given in (*case.context, *case.inputs)]
+    types = [harness.tensor_type(given) for given in case.inputs]
+    context = [harness.tensor_type(given) for given in case.context]
+    # A size that no axis has alone must be told by a further input.
+    context += [TensorType.of(DType.FLOAT32, *sorted(symbols(types) - plain_symbols(types)))]
+    inputs = range(len(context), len(context) + len(types))
+    types = [*context, *types]
     values = [Value(f"x{place}", type, SPAN) for place, type in enumerate(types)]
-    inputs = range(len(case.context), len(types))
     check = Obligations(Facts(assumptions=[Condition.parse(text) for text in case.facts]))
     results = op.infer(check, *(types[place] for place in inputs))
     results = results if isinstance(results, tuple) else (results,)
@@ -235,10 +240,13 @@ def case_model(case: harness.Case) -> Model:
     values += [Value("", result, SPAN) for result in results]
     member = "0" if op.layer else None
     weights = op.weights(*(types[place] for place in inputs))
-    conditions = [*map(Condition.parse, case.facts), *(condition for condition, _ in check.deferred)]
+    conditions = list(map(Condition.parse, case.facts))
+    for condition, _ in check.deferred:
+        if not Facts(assumptions=conditions).prove(condition).proved:
+            conditions.append(condition)
     block = Block(
         name="m",
-        symbols=tuple(dict.fromkeys(symbols(types[: len(types)]))),
+        symbols=tuple(dict.fromkeys(d.symbol_name for t in types for d in t.dims if d.symbol_name)),
         inputs=tuple(Port(name=f"x{place}", value=place) for place in range(len(types))),
         outputs=tuple(Port(name=f"y{number}", value=value) for number, value in enumerate(outputs)),
         values=tuple(values),
@@ -250,9 +258,12 @@ def case_model(case: harness.Case) -> Model:
     return Model(edition=2026, name="m", entry="m", blocks={"m": block})
 
 
-def symbols(types: Sequence[Any]) -> Iterator[str]:
-    for type in types:
-        yield from (dim.symbol_name for dim in type.dims if dim.symbol_name)
+def symbols(types: Sequence[TensorType]) -> set[str]:
+    return {name for type in types for dim in type.dims for name in dim.symbols}
+
+
+def plain_symbols(types: Sequence[TensorType]) -> set[str]:
+    return {dim.symbol_name for type in types for dim in type.dims if dim.symbol_name}
 
 
 CASES = [entry for entry in harness.entries() if isinstance(entry, harness.Case)]

@@ -114,8 +114,8 @@ model net(x: [B, 5], y: [B, 7]) -> first: [B, 7], second: [B, 7], training extra
 """,
     "initialised": """
 block Unit(width: int)(x: [N, C, H, W]) {
-  x -> conv: Conv(width, 3, weight_init=kaiming_normal(mode="fan_out", nonlinearity="relu"), bias_init=zeros)
-    -> BatchNorm
+  x -> conv: Conv(width, 3, weight_init=kaiming_normal(mode="fan_out", nonlinearity="relu"),
+                  bias_init=zeros) -> BatchNorm
 }
 model net(image: [N, 3, H, W]) {
   image -> body: { Conv(4, 1, weight_init=normal(std=0.5)) -> Unit(5) -> Unit(6) }
@@ -123,7 +123,9 @@ model net(image: [N, 3, H, W]) {
 }
 """,
     "names": """
-block forward(self: int)(class_: [N, C, H, W]) { class_ -> zero_grad: Conv(self, 1) -> eval: BatchNorm }
+block forward(self: int)(class_: [N, C, H, W]) {
+  class_ -> zero_grad: Conv(self, 1) -> eval: BatchNorm
+}
 block Bare(lambda_: int)(x: [N, C, H, W]) {
   param register_buffer: [C, 1, 1] = ones
   x * register_buffer -> children: { Conv(lambda_, 1) -> relu -> keys: Conv(lambda_, 1) }
@@ -163,7 +165,8 @@ def example(name: str) -> tuple[torch.Tensor, ...]:
 
 
 def outputs(result: Any) -> list[torch.Tensor]:
-    return list(result) if isinstance(result, tuple) else [result]
+    results = result if isinstance(result, tuple) else (result,)
+    return [tensor for tensor in results if tensor is not None]
 
 
 def assert_same(one: Any, other: Any) -> None:

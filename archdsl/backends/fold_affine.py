@@ -11,7 +11,7 @@ import numpy as np
 
 from archdsl.backends.arrays import numpy_dtype
 from archdsl.ir.dims import Dim
-from archdsl.ir.model import Block, Member, Node
+from archdsl.ir.model import Block, Member, Node, every_node
 from archdsl.ir.op import ZEROS, Op, Weight
 
 Array = np.ndarray[Any, Any]
@@ -50,7 +50,7 @@ class _Folding:
         self.folded: list[_Producer] = []
         self.readers = Counter(value for node in block.nodes for value in node.inputs)
         self.readers.update(port.value for port in block.outputs)
-        self.applications = Counter(node.member for node in block.nodes)
+        self.applications = Counter(node.member for node in every_node(block.nodes))
         self.borrowed = {borrowed.path for borrowed in block.borrowed}
 
     def take(self, node: Node) -> None:
@@ -107,7 +107,7 @@ class _Folding:
         for producer in self.folded:
             members[producer.member.path] = self._fold(producer, arrays)
         nodes = tuple(node for node in self.nodes if node is not None)
-        used = {node.member for node in nodes}
+        used = {node.member for node in every_node(nodes)}
         owners = used.union(path.rpartition(".")[0] for path in self.borrowed)
         kept = tuple(member for path, member in members.items() if path in owners)
         # A copy would take the old block's cached `member` along.

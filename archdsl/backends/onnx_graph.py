@@ -41,7 +41,8 @@ class GraphBuilder:
 
     def __init__(self, opset: int, name: str) -> None:
         self._opset = opset
-        self._graph = GraphProto(name=name)
+        self._graph = self._outermost = GraphProto(name=name)
+        self._around: list[dict[str, TensorType]] = []
         self._types: dict[str, TensorType] = {}
         self._scope = ""
         self._weights: Mapping[str, Operand] = {}
@@ -140,7 +141,7 @@ class GraphBuilder:
         if known is not None:
             return known
         name = self._unique_tensor(f"constant_{len(self._constants)}")
-        self._graph.initializer.add(
+        self._outermost.initializer.add(
             name=name, dims=array.shape, data_type=ELEMENT_TYPES[dtype], raw_data=key[2]
         )
         operand = Operand(name, TensorType.of(dtype, *array.shape))
@@ -184,8 +185,43 @@ class GraphBuilder:
     def sources(self) -> Iterable[Operand]:
         """Tensors whose axes can be asked for their sizes: the inputs, then what was made."""
         yield from self._inputs.values()
+        for types in (*self._around, self._types):
+            for name, type in types.items():
+                yield Operand(name, type)
+
+    # ------------------------------------------------------------------------------- subgraphs
+
+    @contextmanager
+    def body(self) -> Generator[GraphProto]:
+        """A context whose nodes make a graph of their own, which sees the tensors around it."""
+        outer = self._graph, self._types, self._sizes
+        self._around.append(self._types)
+        self._graph = GraphProto(name=self._unique(f"{self._scope}/body", self._node_names))
+        self._types, self._sizes = {}, Sizes(self)
+        try:
+            yield self._graph
+        finally:
+            self._around.pop()
+            self._graph, self._types, self._sizes = outer
+
+    def body_input(self, name: str, type: TensorType) -> Operand:
+        """Declare the next input of the body."""
+        operand = Operand(self._unique_tensor(f"{self._scope}/{name}"), type)
+        self._graph.input.add(name=operand.name).type.CopyFrom(self._type_proto(type))
+        return operand
+
+    def body_outputs(self, outputs: Sequence[Operand]) -> None:
+        """End the body: what it gives, in order, and the types of what it makes on the way."""
+        given: dict[str, TensorType] = {}
+        for operand in outputs:
+            if operand.name not in self._types or operand.name in given:
+                operand = self.node("Identity", operand, type=operand.type)
+            given[operand.name] = operand.type
+        for name, type in given.items():
+            self._graph.output.add(name=name).type.CopyFrom(self._type_proto(type))
         for name, type in self._types.items():
-            yield Operand(name, type)
+            if name not in given:
+                self._graph.value_info.add(name=name).type.CopyFrom(self._type_proto(type))
 
     # ------------------------------------------------------------------------------ mechanism
 
@@ -243,7 +279,11 @@ def type_proto(type: TensorType) -> TypeProto:
 
 
 def set_attribute(attribute: AttributeProto, value: Any) -> None:
-    """Write a number, string, element type or list of numbers or strings into an attribute."""
+    """Write a number, string, element type, graph or list of these into an attribute."""
+    if isinstance(value, GraphProto):
+        attribute.type = AttributeProto.GRAPH
+        attribute.g.CopyFrom(value)
+        return
     if isinstance(value, DType):
         value = ELEMENT_TYPES[value]
     if isinstance(value, int):

@@ -11,7 +11,7 @@ from onnx import GraphProto
 from archdsl.backends.onnx_graph import GraphBuilder
 from archdsl.diagnostics import InternalError
 from archdsl.ir.lowering import Operand, Unsupported
-from archdsl.ir.model import Block, Member, Node
+from archdsl.ir.model import Block, Member, Node, Scan
 from archdsl.ir.types import ShapeError, TensorType
 
 
@@ -79,6 +79,9 @@ class _Lowering:
             self.operands[borrowed.value] = self.builder.borrow(operand)
 
     def _lower(self, node: Node) -> None:
+        if node.scan is not None:
+            self._lower_scan(node, node.scan)
+            return
         if node.op is None:
             raise InternalError("a flat block has a node that is a call")
         path = node.scope if node.member is None else node.member
@@ -91,6 +94,38 @@ class _Lowering:
             if (operand.type.dtype, operand.type.rank) != (type.dtype, type.rank):
                 raise InternalError(f"{node.op!r} gave {operand.type} in ONNX instead of {type}")
             self.operands[value] = self.builder.declare(operand, type)
+
+    def _lower_scan(self, node: Node, scan: Scan) -> None:
+        """The ONNX Scan operator: initial states and sequences in, final states and stacks out."""
+        count, states = len(scan.axes), len(scan.states)
+        sequences = [self.operands[value] for value in node.inputs[:count]]
+        initials = [self.operands[value] for value in node.inputs[count : count + states]]
+        scope = f"{node.scope}/scan".replace(".", "/").lstrip("/")
+        self.builder.enter(scope, {})
+        with self.builder.body() as body:
+            for value in (*scan.states, *scan.elements):
+                inner = self.block.values[value]
+                self.operands[value] = self.builder.body_input(inner.name, inner.type)
+            for step in scan.nodes:
+                self._lower(step)
+            self.builder.enter(scope, {})
+            self.builder.body_outputs([self.operands[value] for value in scan.results])
+        yields = len(scan.stacked)
+        order = (*node.outputs[yields:], *node.outputs[:yields])
+        direction = int(scan.reverse)
+        outputs = self.builder.nodes(
+            "Scan",
+            *initials,
+            *sequences,
+            types=[self.block.type(value) for value in order],
+            body=body,
+            num_scan_inputs=count,
+            scan_input_axes=scan.axes,
+            scan_input_directions=(direction,) * count,
+            scan_output_axes=scan.stacked if yields else None,
+            scan_output_directions=(direction,) * yields if yields else None,
+        )
+        self.operands.update(zip(order, outputs, strict=True))
 
     def _refuse(self, node: Node, reason: str, help: str | None) -> None:
         self.refusals.append(Refusal(node, reason, help))

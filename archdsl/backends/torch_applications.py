@@ -283,11 +283,13 @@ class Applications:
             return fit_lowered([step.callee for step in steps], cases, self.variable, attributes)
         if len(paths) != len(steps) or any(len(path) != len(paths[0]) for path in paths):
             raise Mismatch("a member and an expression")
+        if any(step.invocation != steps[0].invocation for step in steps):
+            raise Mismatch("ways to call a member")
         labels: list[Label] = [
             fit_label([path[at] for path in paths], cases, self.variable)
             for at in range(len(paths[0]))
         ]
-        return MemberCall(tuple(labels))
+        return MemberCall(tuple(labels), steps[0].invocation)
 
     def branch(self, condition: Formula, then: Rows[Step], otherwise: Rows[Step]) -> None:
         arms = [

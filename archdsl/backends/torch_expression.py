@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from archdsl.backends.torch_layout import ATOM, Code, call, infix, list_of, prefix, tuple_of
 from archdsl.backends.torch_lowering import rewrite, slice_parts
@@ -94,6 +94,20 @@ class Place:
 def _is_plain(code: Code) -> bool:
     text = code.text.removeprefix("-")
     return text.isidentifier() or text.isdigit()
+
+
+def unpacked(names: Sequence[str], results: Sequence[Any]) -> str:
+    """The target of an assignment, such as `y, (h, c)`; `_` for a tuple that nothing reads."""
+    if not results:
+        return ", ".join(names)
+    parts: list[str] = []
+    for result in results:
+        if isinstance(result, tuple):
+            inner = unpacked(names, cast("tuple[Any, ...]", result))
+            parts.append("_" if set(inner) <= set("_, ") else f"({inner})")
+        else:
+            parts.append("_" if result is None else names[result])
+    return ", ".join(parts)
 
 
 def run_time_sizes(expression: Any) -> Iterator[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from archdsl.backends.naming import FILE_NAMES, identifier
-from archdsl.backends.torch_expression import Place, reads_device, run_time_sizes
+from archdsl.backends.torch_expression import Place, reads_device, run_time_sizes, unpacked
 from archdsl.backends.torch_formula import Formula
 from archdsl.backends.torch_layout import INDENT, Code, call, fits, lay_out, prefix, tuple_of
 from archdsl.backends.torch_lowering import reads
@@ -26,7 +27,7 @@ from archdsl.backends.torch_template import (
     Variable,
 )
 from archdsl.backends.torch_values import LoopVariables, Variables, enclosing, loop_clause
-from archdsl.backends.torch_walk import count_reads, expressions, outer_reads, walk
+from archdsl.backends.torch_walk import called_as_members, count_reads, expressions, outer_reads, walk
 from archdsl.diagnostics import InternalError
 
 BODY = 2
@@ -41,6 +42,8 @@ class Pending:
     nesting: int
     is_function: bool
     slots: tuple[Variable, ...]
+    results: tuple[Any, ...] = ()
+    """Which output stands where in what a call gives, if not one after the other."""
 
 
 class Forward:
@@ -66,7 +69,7 @@ class Forward:
         self.last_shape: object = template.inputs[0][1].shape if template.inputs else None
         self.remaining = count_reads(template)
         self.returned = {output.variable for output in template.outputs}
-        self.branches = _branches(template)
+        self.branches = called_as_members(template)
         self.hints = _hints(template, self.remaining)
         self.arguments: list[str] = []
         self.arguments += [self._argument(name, variable) for name, variable in template.inputs]
@@ -200,8 +203,8 @@ class Forward:
         nesting = 1 + max((self._nesting(variable) for variable in item.inputs), default=0)
         for variable in item.inputs:
             self.pending.pop(variable, None)
-        pending = Pending(code, nesting, is_function, slots)
-        if len(item.outputs) == 1 and self._may_wait(item.outputs[0]):
+        pending = Pending(code, nesting, is_function, slots, item.results)
+        if not item.results and len(item.outputs) == 1 and self._may_wait(item.outputs[0]):
             self.pending[item.outputs[0]] = pending
         else:
             self._assign(item.outputs, pending, depth)
@@ -214,9 +217,14 @@ class Forward:
 
     def _code(self, item: Apply, variables: Variables) -> Code:
         operands = [self._operand(variable) for variable in item.inputs]
-        if isinstance(item.callee, MemberCall):
-            return call(self.names.member(item.callee.path, variables).text, operands)
-        return Place(operands, variables, self.device).code(item.callee)
+        place = Place(operands, variables, self.device)
+        if not isinstance(item.callee, MemberCall):
+            return place.code(item.callee)
+        invocation, keywords = item.callee.invocation, dict[str, Code]()
+        if invocation is not None:
+            operands = [place.code(argument) for argument in invocation.args]
+            keywords = {name: place.code(value) for name, value in invocation.kwargs.items()}
+        return call(self.names.member(item.callee.path, variables).text, operands, keywords)
 
     def _operand(self, variable: Variable) -> Code:
         if variable in self.pending:
@@ -272,7 +280,10 @@ class Forward:
                 continue
             names.append(self._new_name(target, pending.slots))
         self._lay_out(
-            f"{', '.join(names)} = ", pending.code, depth, targets[0] if len(targets) == 1 else None
+            f"{unpacked(names, pending.results)} = ",
+            pending.code,
+            depth,
+            targets[0] if len(targets) == 1 else None,
         )
 
     def _lay_out(self, before: str, code: Code, depth: int, variable: Variable | None) -> None:
@@ -389,11 +400,11 @@ class Forward:
         names = [self._choose(choice, inside[0] + inside[1]) for choice in choices]
         condition = self._condition(item.condition, variables)
         ends = [choice.then for choice in choices], [choice.otherwise for choice in choices]
-        arms: list[list[str]] = []
-        for way, arm in enumerate((item.then, item.otherwise)):
-            self.remaining.subtract(inside[1 - way])
-            arms.append(self._arm(arm, ends[way], names, variables, depth + 1))
-            self.remaining.update(inside[1 - way])
+        # What only the other arm will read may be overwritten in the first.
+        self.remaining.subtract(inside[1])
+        arms = [self._arm(item.then, ends[0], names, variables, depth + 1)]
+        self.remaining.update(inside[1])
+        arms.append(self._arm(item.otherwise, ends[1], names, variables, depth + 1))
         for choice, name in zip(choices, names, strict=True):
             self.remaining.subtract((choice.then, choice.otherwise))
             self.held[name] -= 1
@@ -446,9 +457,9 @@ class Forward:
         """The name of what both arms make; it may be that of something only they still read."""
         hint = identifier(choice.after.hint) if choice.after.hint else ""
         occupant = self.occupant.get(hint)
-        if occupant is not None and hint not in self.reserved and not self.held[hint]:
-            if self.remaining[occupant] == inside[occupant]:
-                return hint
+        is_usable = hint not in self.reserved and not self.held[hint]
+        if occupant is not None and is_usable and self.remaining[occupant] == inside[occupant]:
+            return hint
         return self._pick_name(choice.after, ())
 
     def _condition(self, condition: Formula, variables: Variables) -> Code:
@@ -462,18 +473,6 @@ def _negated(condition: Code) -> str:
     if condition.text.endswith(" is not None"):
         return condition.text.replace(" is not None", " is None")
     return prefix("not", condition).text
-
-
-def _branches(template: Template) -> set[Variable]:
-    """Values that are called as the member that gives them, which says nothing new."""
-    return {
-        item.outputs[0]
-        for item in walk([*template.applications, *template.training])
-        if isinstance(item, Apply)
-        and isinstance(item.callee, MemberCall)
-        and len(item.outputs) == 1
-        and item.callee.path[-1] == (item.outputs[0].hint,)
-    }
 
 
 def _hints(template: Template, reads: Counter[Variable]) -> dict[Variable, str]:

@@ -30,7 +30,7 @@ from archdsl.backends.torch_template import (
 )
 from archdsl.backends.torch_trace import Step, Trace, containers, plain
 from archdsl.ir.dims import Dim
-from archdsl.ir.lowering import Call, Module
+from archdsl.ir.lowering import Call, Invocation, Module
 
 
 def verify(template: Template, traced: Trace, classes: Mapping[str, Template]) -> None:
@@ -179,29 +179,35 @@ class _Replay:
         inputs = tuple(self.value[variable] for variable in item.inputs)
         if isinstance(item.callee, MemberCall):
             path = ".".join(_name(label, case) for label in item.callee.path)
-            outputs = self._call(path, inputs)
+            outputs = self._call(path, inputs, item.callee.invocation)
         else:
             outputs = self._take(_evaluated(item.callee, case), inputs)
         for variable, value in zip(item.outputs, outputs, strict=True):
             self.value[variable] = value
 
-    def _call(self, path: str, inputs: tuple[int, ...]) -> tuple[int, ...]:
+    def _call(
+        self, path: str, inputs: tuple[int, ...], invocation: Invocation | None
+    ) -> tuple[int, ...]:
         """Apply a member, or a container that is a chain."""
         waiting, values = [path], inputs
         while waiting:
             current = waiting.pop()
             if current not in self.children:
-                values = self._take(current, values)
+                values = self._take(current, values, invocation)
             elif self.kinds[current] == "Sequential":
                 waiting += reversed(self.children[current])
             else:
                 raise Mismatch("a scope that cannot be called")
         return values
 
-    def _take(self, callee: Any, inputs: tuple[int, ...]) -> tuple[int, ...]:
+    def _take(
+        self, callee: Any, inputs: tuple[int, ...], invocation: Invocation | None = None
+    ) -> tuple[int, ...]:
         """The outputs of the one step that applies this to these values."""
         steps = self.waiting.get(_key(callee, inputs), [])
         for place, step in enumerate(steps):
+            if step.invocation != invocation:
+                continue
             if isinstance(callee, str) or _is_alike(callee, step.callee, step.attributes):
                 del steps[place]
                 self.left -= 1

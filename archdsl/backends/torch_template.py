@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from archdsl.backends.torch_formula import Formula
 from archdsl.ir.dims import Dim
-from archdsl.ir.lowering import Expression, Module
+from archdsl.ir.lowering import Expression, Invocation, Module
 from archdsl.ir.op import Init, Weight
 
 Label = tuple[str | Dim, ...]
@@ -89,9 +89,10 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class MemberCall:
-    """A member by the labels of its path."""
+    """A member by the labels of its path, and how it is called if not just with its inputs."""
 
     path: tuple[Label, ...]
+    invocation: Invocation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,12 @@ class Apply:
     callee: MemberCall | Expression
     inputs: tuple[Variable, ...]
     outputs: tuple[Variable, ...]
+
+    @property
+    def results(self) -> tuple[Any, ...]:
+        """Which output stands where in what the call gives; nothing if one after the other."""
+        invocation = self.callee.invocation if isinstance(self.callee, MemberCall) else None
+        return () if invocation is None else invocation.results
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from archdsl.backends.torch_lowering import (
 )
 from archdsl.diagnostics import InternalError
 from archdsl.ir.dims import Dim
-from archdsl.ir.lowering import Expression, Input, Unsupported
+from archdsl.ir.lowering import Expression, Input, Invocation, Unsupported
 from archdsl.ir.model import Block, Frame, Member, Model, Node
 from archdsl.ir.types import DType, TensorType
 
@@ -37,6 +37,8 @@ class Step:
     attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """For keywords of the expression that are left out where they are the default."""
     training: bool = False
+    invocation: Invocation | None = None
+    """How a member is called, where that is not with the inputs one after the other."""
 
 
 @dataclass(slots=True)
@@ -212,7 +214,15 @@ class _Tracer:
         if node.member is not None and node.member not in functions:
             for value in inputs:
                 self._materialise(value, node.frames)
-            step = Step(node.member, inputs, node.outputs, node.frames, training=training)
+            invocation = node.op and node.op.torch_invocation(*self._types(node))
+            step = Step(
+                node.member,
+                inputs,
+                node.outputs,
+                node.frames,
+                training=training,
+                invocation=invocation,
+            )
             self.trace.steps.append(step)
             return
         if node.op is None:
@@ -328,6 +338,7 @@ def _single_calls(result: Trace) -> dict[str, tuple[int, int]]:
         for step in result.steps
         if isinstance(step.callee, str)
         and counts[step.callee] == 1
+        and step.invocation is None
         and len(step.inputs) == len(step.outputs) == 1
     }
 

@@ -126,3 +126,15 @@ def expressions(items: Sequence[Application]) -> Iterator[Any]:
             yield callee.path if isinstance(callee, MemberCall) else callee
         elif isinstance(item, ApplyLoop):
             yield item.start, item.stop
+
+
+def called_as_members(template: Template) -> set[Variable]:
+    """Values that are called as the member that gives them, which says nothing new."""
+    return {
+        item.outputs[0]
+        for item in walk([*template.applications, *template.training])
+        if isinstance(item, Apply)
+        and isinstance(item.callee, MemberCall)
+        and len(item.outputs) == 1
+        and item.callee.path[-1] == (item.outputs[0].hint,)
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -89,6 +89,19 @@ class Module:
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """How a module is called where that is not `outputs = module(*inputs)`.
+
+    Arguments are `Input`, plain int, float, bool, str and None, and tuples of these; `results`
+    are positions of outputs, nested as what the module gives: `y, (h, c)` is `(0, (1, 2))`.
+    """
+
+    args: tuple[Any, ...]
+    results: tuple[Any, ...]
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
 Number = Dim | bool | int | float
 """A constant: it is written out where `InputOrNumber` takes it, and made a tensor elsewhere."""
 
@@ -104,6 +117,19 @@ class Operand:
 
     name: str
     type: TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some of a weight's rows, which lie along its first axis."""
+
+    weight: str
+    start: int
+    stop: int
+
+
+Step = Callable[[Sequence[Operand], Sequence[Operand]], tuple[Sequence[Operand], Sequence[Operand]]]
+"""From the states and one element of each sequence to the next states and the results."""
 
 
 class Unsupported(Exception):
@@ -138,6 +164,19 @@ class OnnxGraph(Protocol):
 
     def weight(self, name: str) -> Operand:
         """The operator's own parameter or buffer, as an initializer."""
+        ...
+
+    def packed(self, name: str, groups: Sequence[Sequence[Rows]], dtype: DType) -> Operand:
+        """An initializer made of the operator's own weights: the rows of a group follow each
+        other, the groups stand along a new first axis. Beside equal ones its name is shared."""
+        ...
+
+    def scan(
+        self, step: Step, states: Sequence[Operand], sequences: Sequence[Operand], axis: int,
+        *, backwards: bool,
+    ) -> tuple[Sequence[Operand], Sequence[Operand]]:
+        """Append a Scan along an axis of the sequences; gives the last states, and the results of
+        all steps along that axis. What `step` appends may read everything outside."""
         ...
 
     def constant(self, value: Any, dtype: DType) -> Operand:

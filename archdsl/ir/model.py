@@ -9,7 +9,7 @@ can write loops and conditions again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Annotated, Any, Literal
@@ -146,7 +146,8 @@ class Origin:
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Infinities, as in masks and paddings, have no other exact form in JSON.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 class Member(_Frozen):
@@ -205,6 +206,16 @@ class Node(_Frozen):
     origins: tuple[Origin, ...] = ()
     frames: tuple[Frame, ...] = ()
     span: Span
+
+
+def every_node(nodes: Iterable[Node]) -> Iterator[Node]:
+    """Nodes in order, and after each scan those of its steps."""
+    pending = list(reversed(list(nodes)))
+    while pending:
+        node = pending.pop()
+        yield node
+        if node.scan is not None:
+            pending += reversed(node.scan.nodes)
 
 
 class Port(_Frozen):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from archdsl.ir.dims import Dim
-from archdsl.ir.lowering import Expression, Module, OnnxGraph, Operand, Unsupported
+from archdsl.ir.lowering import Expression, Invocation, Module, OnnxGraph, Operand, Unsupported
 from archdsl.ir.types import DType, TensorType
 
 if TYPE_CHECKING:
@@ -108,6 +108,10 @@ class Op(BaseModel):
     def torch_module(self, *inputs: TensorType) -> Module:
         """The `nn.Module` of the layer form."""
         raise Unsupported(f"{type(self).__name__} has no layer form in PyTorch")
+
+    def torch_invocation(self, *inputs: TensorType) -> Invocation | None:
+        """How the module is called; None where it takes the inputs and gives the outputs."""
+        return None
 
     def torch_call(self, *inputs: TensorType) -> Expression:
         """The expression of the function form."""

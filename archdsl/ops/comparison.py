@@ -210,7 +210,15 @@ class Where(Op, function="where"):
         self, check: Obligations, condition: TensorType, a: TensorType, b: TensorType
     ) -> TensorType:
         expect_bool(condition, "the condition of `where`", 0)
-        return broadcast(check, condition, a, b, dtype=result_dtype(a, b))
+        chosen = broadcast(check, a, b)
+        result = broadcast(check, condition, chosen, dtype=chosen.dtype)
+        # A mask does not rename what it is laid over.
+        front = result.rank - chosen.rank
+        names = (
+            chosen.axes[place - front] if place >= front else None for place in range(result.rank)
+        )
+        axes = (own or name for own, name in zip(names, result.axes, strict=True))
+        return TensorType(result.dtype, result.dims, tuple(axes))
 
     def torch_call(self, condition: TensorType, a: TensorType, b: TensorType) -> Call:
         return Call("torch.where", (Input(0), operand(1, a, b), operand(2, b, a)))

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from archdsl.diagnostics import InternalError
 from archdsl.ir.dims import Dim
-from archdsl.ir.model import Block, Borrowed, Member, Model, Node, Port, Value
+from archdsl.ir.model import (
+    Block,
+    Borrowed,
+    Member,
+    Model,
+    Node,
+    Port,
+    Scan,
+    Value,
+    every_node,
+)
 from archdsl.ir.op import Op, Weight
 from archdsl.ir.types import TensorType
 
@@ -106,7 +116,10 @@ class _Flat:
 
     def inline(self) -> None:
         """Take every node of every call, in the order in which they run."""
-        calls = [self.root]
+        self._inline(self.root)
+
+    def _inline(self, outermost: _Call) -> None:
+        calls = [outermost]
         while calls:
             call = calls[-1]
             node = next(call.nodes, None)
@@ -114,6 +127,8 @@ class _Flat:
                 calls.pop()
                 if calls:
                     self._return(call, calls[-1])
+            elif node.scan is not None:
+                self._append_scan(call, node, node.scan)
             elif node.block is None:
                 self._append(call, node)
             else:
@@ -169,6 +184,31 @@ class _Flat:
         }
         self.nodes.append(node.model_copy(update=changes))
 
+    def _append_scan(self, call: _Call, node: Node, scan: Scan) -> None:
+        """A scan whose steps hold no calls; its values are values of the flat block."""
+        for value in (*scan.elements, *scan.states):
+            call.values[value] = self._value(call, value)
+        around, self.nodes = self.nodes, []
+        self._inline(replace(call, nodes=iter(scan.nodes)))
+        inside, self.nodes = self.nodes, around
+        for value in node.outputs:
+            call.values[value] = self._value(call, value)
+        step = {
+            "length": call.dim(scan.length.without_origin()),
+            "elements": _renumbered(call, scan.elements),
+            "states": _renumbered(call, scan.states),
+            "nodes": tuple(inside),
+            "results": _renumbered(call, scan.results),
+        }
+        changes = {
+            "scan": scan.model_copy(update=step),
+            "inputs": _renumbered(call, node.inputs),
+            "outputs": _renumbered(call, node.outputs),
+            "scope": _join(call.prefix, node.scope),
+            "frames": (),
+        }
+        self.nodes.append(node.model_copy(update=changes))
+
     def _add_member(self, call: _Call, path: str, full_path: str) -> None:
         if full_path in self.members:
             return
@@ -208,7 +248,7 @@ class _Flat:
 
     def _block(self, outputs: tuple[Port, ...], nodes: list[Node], needed: set[int]) -> Block:
         root = self.model.root
-        used = {node.member for node in nodes}
+        used = {node.member for node in every_node(nodes)}
         borrowed = {path: value for path, value in self.borrowed.items() if value in needed}
         fields: dict[str, Any] = {
             **{name: getattr(root, name) for name in _ABOUT},
@@ -239,6 +279,10 @@ class _Flat:
     ) -> tuple[Member, ...]:
         owners = used.union(path.rpartition(".")[0] for path in borrowed)
         return tuple(member for path, member in self.members.items() if path in owners)
+
+
+def _renumbered(call: _Call, values: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(call.values[value] for value in values)
 
 
 _ABOUT = ("name", "doc", "arguments", "symbols", "requirements", "span")

@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from archdsl import problems
-from archdsl.semantics.attributes import is_axis, positional_names, takes_any_number
+from archdsl.semantics.attributes import (
+    is_axis,
+    is_predicate,
+    positional_names,
+    takes_any_number,
+)
+from archdsl.semantics.demands import is_condition, predicate_of
 from archdsl.semantics.initialisers import INITIALISERS, initialiser, literal_values
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment
@@ -172,6 +178,8 @@ class Arguments:
         statics = sum(not isinstance(value, Tensor) for value, _ in prepared.unnamed)
         due = positional_names(template.target, len(template.positional) + statics)
         given = {argument.name.text for argument in call.arguments if argument.name}
+        if due is not None and is_predicate(template.target, due) and is_condition(node):
+            return predicate_of(self._body, node, env)
         is_due = due is not None and due not in given and is_axis(template.target, due)
         if is_due and (piped or prepared.has_inputs or _is_symbol(node, env)):
             return self.axis(node, env)
@@ -184,6 +192,8 @@ class Arguments:
         if not isinstance(target, BlockDefinition):
             if is_axis(target, name):
                 return self.axis(node, env)
+            if is_predicate(target, name) and is_condition(node):
+                return predicate_of(self._body, node, env)
             if name.endswith(INITIALISER_SUFFIX) and name not in target.model_fields:
                 return self.initialiser_value(node, env)
         return self._body.expressions.evaluate(node, env)

@@ -13,7 +13,7 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.model import Origin
 from archdsl.ir.op import Op
 from archdsl.semantics.problem import Problem
-from archdsl.semantics.values import Evaluated, Given, Items, Nothing, Real, Text, Truth, describe
+from archdsl.semantics.values import Evaluated, Given, Items, Nothing, Predicate, Real, Text, Truth, describe
 from archdsl.source import Span
 
 FREE_NAMES = "sizes"
@@ -23,6 +23,13 @@ FREE_NAMES = "sizes"
 def is_axis(operator: type[Op], attribute: str) -> bool:
     """Whether an attribute names axes."""
     return attribute in operator.axis_attributes()
+
+
+@cache
+def is_predicate(operator: type[Op], attribute: str) -> bool:
+    """Whether an attribute is a condition on places along axes."""
+    field = operator.model_fields.get(attribute)
+    return field is not None and "Condition" in str(field.annotation)
 
 
 @cache
@@ -125,6 +132,8 @@ def plain(value: Evaluated, name: str, attribute: str, span: Span, symbolic: boo
             return value.value
         case Nothing():
             return None
+        case Predicate():
+            return value.condition
         case Items():
             return tuple(plain(item, name, attribute, span, symbolic) for item in value.values)
         case _:

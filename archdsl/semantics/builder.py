@@ -221,12 +221,10 @@ class BlockBuilder:
 
     def require(self, condition: Condition, reason: str, span: Span) -> None:
         """Make a condition a precondition of the block, and a fact from here on."""
-        known = any(requirement.condition == condition for requirement in self.requirements)
-        if not known:
-            self.requirements.append(
-                Requirement(condition=condition, reason=reason, span=span)
-            )
-            self.facts = self.facts.assume(condition)
+        if self.facts.prove(condition).proved:
+            return
+        self.requirements.append(Requirement(condition=condition, reason=reason, span=span))
+        self.facts = self.facts.assume(condition)
 
     # ------------------------------------------------------------------------------ reasons
 

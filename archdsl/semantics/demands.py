@@ -10,7 +10,7 @@ from archdsl.ir.dims import Dim
 from archdsl.semantics import statics
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment
-from archdsl.semantics.values import Evaluated, Truth, Unknown, describe
+from archdsl.semantics.values import UNKNOWN, Evaluated, Predicate, Truth, Unknown, describe
 from archdsl.source import Span
 from archdsl.syntax import ast
 
@@ -74,3 +74,49 @@ def _comparison(
     if not isinstance(result, Truth):
         raise Problem(problems.wrong_kind(span, "a condition", describe(result)))
     return result.value
+
+
+def predicate_of(body: Body, node: ast.Expression, env: Environment) -> Evaluated:
+    """A condition on places along axes: names that mean nothing else are names of axes."""
+    inner = Environment(env.file, env, {}, env.symbols)
+    for name in _names(node):
+        known = env.find(name) is not None or name in statics.FUNCTIONS
+        if not known and body.program.declared(name, env.file) is None:
+            inner.variables[name] = Dim.symbol(name)
+    condition = condition_of(body, node, inner)
+    if condition is None:
+        return UNKNOWN
+    if isinstance(condition, bool):
+        found = "one that always holds" if condition else "one that never holds"
+        raise Problem(problems.wrong_kind(node.span, "a condition on axes", found))
+    return Predicate(condition)
+
+
+def is_condition(node: ast.Expression) -> bool:
+    """Whether an expression is written as a condition: a comparison, `and`, `or` or `not`."""
+    if isinstance(node, ast.Unary):
+        return node.operator == "not"
+    operators = ("and", "or", *statics.NEGATED)
+    return isinstance(node, ast.Chain) and node.rest[0][0] in operators
+
+
+def _names(node: ast.Expression) -> set[str]:
+    """The names in an expression of arithmetic and comparisons."""
+    found: set[str] = set()
+    pending: list[ast.Expression] = [node]
+    while pending:
+        item = pending.pop()
+        match item:
+            case ast.Name():
+                found.add(item.text)
+            case ast.Unary():
+                pending.append(item.operand)
+            case ast.Chain():
+                pending += [item.first, *(operand for _, operand in item.rest)]
+            case ast.Call():
+                pending += [argument.value for argument in item.arguments]
+            case ast.Index():
+                pending += [item.value, item.index]
+            case _:
+                pass
+    return found

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from archdsl.ir.conditions import Condition
 from archdsl.ir.dims import Dim
 from archdsl.ir.op import Init, Op
 from archdsl.source import Span
@@ -135,6 +136,13 @@ class Initialiser:
 
 
 @dataclass(frozen=True, slots=True)
+class Predicate:
+    """A condition on places along axes, as in `mask(j <= i)`."""
+
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
 class StaticFunction:
     """A function over static values, by name."""
 
@@ -154,6 +162,7 @@ Evaluated = (
     | Template
     | Instance
     | Initialiser
+    | Predicate
     | StaticFunction
 )
 
@@ -186,6 +195,8 @@ def describe(value: Evaluated) -> str:
             return "a layer"
         case Initialiser():
             return "an initialiser"
+        case Predicate():
+            return "a condition on axes"
         case StaticFunction():
             return "a function"
         case Unknown():

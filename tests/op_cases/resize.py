@@ -24,7 +24,6 @@ SMOOTH = [(LINE, "linear"), (IMAGE, "bilinear"), (IMAGE, "linear"), (VOLUME, "tr
 def resize(
     given: Given,
     settings: dict[str, Any],
-    names: tuple[str, ...] = ("interpolate", "Upsample"),
     sizes: Any = SIZES,
     opsets: tuple[int, ...] = OPSETS,
     facts: tuple[str, ...] = (),
@@ -43,7 +42,7 @@ def resize(
 
     return [
         Case(
-            name,
+            "interpolate",
             [given],
             settings,
             sizes=sizes,
@@ -52,7 +51,6 @@ def resize(
             facts=facts,
             exact=False,
         )
-        for name in names
     ]
 
 
@@ -114,13 +112,11 @@ CASES: list[Case | Refused] = [
             *resize(
                 IMAGE,
                 {"size": ("H + W", "2*W - 1"), "mode": mode},
-                ("interpolate",),
                 size=lambda x: (x.shape[2] + x.shape[3], 2 * x.shape[3] - 1),
             ),
             *resize(
                 IMAGE,
                 {"size": "N + 2", "mode": mode},
-                ("interpolate",),
                 size=lambda x: x.shape[0] + 2,
             ),
         )
@@ -191,7 +187,6 @@ CASES: list[Case | Refused] = [
         for case in resize(
             ("float32", ("N", 2, 8, 9)),
             {**settings, "mode": mode, "antialias": True},
-            ("interpolate", "Upsample"),
             sizes=[{"N": 2}],
             opsets=(18, 23),
         )

@@ -1,0 +1,115 @@
+"""ResNet-50 with its weights to disk, and a long chain, beside torch.onnx."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import archdsl
+from benchmarks.claims import Claim, times_faster
+from benchmarks.measure import (
+    SCRATCH,
+    archdsl_command,
+    command,
+    interleaved,
+    progress,
+    ratio,
+    ratio_of_least,
+    timed,
+)
+from benchmarks.plan import Plan
+from benchmarks.subjects import export_with_torch, subject, symbolic_axes
+
+WARM_BAR, COLD_BAR, CHAIN_BAR = 40, 15, 300
+LAYERS, WIDTH = 1000, 16
+
+CHAIN = f"""edition 2026
+model chain(x: [N, {WIDTH}]) -> y: [N, {WIDTH}] {{
+  return x -> repeat {LAYERS} {{ Linear({WIDTH}) -> relu }}
+}}
+"""
+
+
+def claims(plan: Plan) -> Iterator[Claim]:
+    """In process, as cold commands, and with many layers."""
+    folder = SCRATCH / "exporting"
+    folder.mkdir(parents=True, exist_ok=True)
+    module = subject("resnet50")
+    yield _in_process(module, folder, plan)
+    yield _cold(module, folder)
+    yield _chain(folder, plan)
+
+
+def _in_process(module: nn.Module, folder: Path, plan: Plan) -> Claim:
+    progress("resnet50 in process")
+    axes = symbolic_axes(archdsl.load("resnet50"))
+    seconds = interleaved(
+        {
+            "ours": lambda: archdsl.load("resnet50").save_onnx(folder / "ours.onnx", module),
+            "torch": lambda: export_with_torch(module, folder / "theirs.onnx", axes),
+        },
+        plan.slow_rounds,
+    )
+    found = ratio(seconds["torch"], seconds["ours"])
+    what = "resnet50 to disk: torch.onnx / ours (text to file)"
+    return times_faster("export", what, found, WARM_BAR, _least(seconds))
+
+
+def _cold(module: nn.Module, folder: Path) -> Claim:
+    progress("resnet50 as a cold command")
+    weights = folder / "resnet50.safetensors"
+    save_file({name: t.contiguous() for name, t in module.state_dict().items()}, weights)
+    ours = archdsl_command(
+        "export", "resnet50", "--weights", str(weights), "-o", str(folder / "cold.onnx")
+    )
+    theirs = [
+        sys.executable,
+        "-m",
+        "benchmarks.torch_process",
+        str(weights),
+        str(folder / "t.onnx"),
+    ]
+    seconds = interleaved({"ours": command(ours), "torch": command(theirs)}, 3)
+    found = ratio_of_least(seconds["torch"], seconds["ours"])
+    what = "resnet50 to disk, fresh processes: torch / ours"
+    return times_faster("export", what, found, COLD_BAR, _least(seconds))
+
+
+def _chain(folder: Path, plan: Plan) -> Claim:
+    progress(f"{LAYERS} layers; torch takes half a minute a time")
+    layers = [layer for _ in range(LAYERS) for layer in (nn.Linear(WIDTH, WIDTH), nn.ReLU())]
+    module = nn.Sequential(*layers).eval().requires_grad_(False)
+    state = archdsl.load(CHAIN).to_torch().state_dict()
+    weights = dict(zip(state, module.state_dict().values(), strict=True))
+
+    def ours() -> None:
+        archdsl.load(CHAIN).save_onnx(folder / "chain.onnx", weights)
+
+    def theirs() -> None:
+        torch.onnx.export(
+            module,
+            (torch.zeros(2, WIDTH),),
+            folder / "chain.torch.onnx",
+            dynamo=True,
+            verbose=False,
+            dynamic_shapes=({0: "N"},),
+        )
+
+    ours()
+    seconds: dict[str, list[float]] = {"torch": [], "ours": []}
+    for _ in range(max(1, plan.rounds // 5)):
+        seconds["torch"].append(timed(theirs))
+        seconds["ours"].append(min(timed(ours) for _ in range(3)))
+    found = ratio(seconds["torch"], seconds["ours"])
+    what = f"{LAYERS:,} times Linear and ReLU: torch.onnx / ours"
+    return times_faster("export", what, found, CHAIN_BAR, _least(seconds))
+
+
+def _least(seconds: dict[str, list[float]]) -> str:
+    torch_seconds, ours = min(seconds["torch"]), min(seconds["ours"])
+    return f"least {torch_seconds:.2f} s and {ours:.3f} s"
