@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto
 
 from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.onnx_shapes import Sizes, reshape_target
+from archdsl.diagnostics import InternalError
 from archdsl.ir.dims import Dim
-from archdsl.ir.lowering import Operand
+from archdsl.ir.lowering import Operand, Rows
 from archdsl.ir.types import DType, TensorType
 
 ELEMENT_TYPES: Mapping[DType, int] = {
@@ -32,11 +34,20 @@ ELEMENT_TYPES: Mapping[DType, int] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """An initializer made of weights' rows, the weights under their paths."""
+
+    operand: Operand
+    groups: tuple[tuple[Rows, ...], ...]
+
+
 class GraphBuilder:
     """Builds one `GraphProto`; `enter` says which operator the nodes that follow belong to.
 
     Tensors bear the name of the node that makes them. Weights are only referred to, under their
-    state-dict path; whoever owns the arrays adds the initializers of `used_weights`.
+    state-dict path; whoever owns the arrays adds the initializers of `used_weights` and, from
+    the rows of several weights each, those of `packings`.
     """
 
     def __init__(self, opset: int, name: str) -> None:
@@ -54,6 +65,7 @@ class GraphBuilder:
         self._inputs: dict[str, Operand] = {}
         self._sizes = Sizes(self)
         self.used_weights: dict[str, Operand] = {}
+        self.packings: dict[str, Packing] = {}
 
     # ------------------------------------------------------------------------ around operators
 
@@ -132,6 +144,25 @@ class GraphBuilder:
 
     def weight(self, name: str) -> Operand:
         return self.borrow(self._weights[name])
+
+    def packed(self, name: str, groups: Sequence[Sequence[Rows]], dtype: DType) -> Operand:
+        first = groups[0][0].weight
+        owner = self._weights[first].name.removesuffix(first)
+        placed = tuple(
+            tuple(Rows(self._weights[rows.weight].name, rows.start, rows.stop) for rows in group)
+            for group in groups
+        )
+        key = f"{owner}{name}"
+        known = self.packings.get(key)
+        if known is None:
+            count = sum(rows.stop - rows.start for rows in groups[0])
+            rest = self._weights[first].type.dims[1:]
+            type = TensorType.of(dtype, len(groups), count, *rest)
+            known = Packing(Operand(self._unique_tensor(key), type), placed)
+            self.packings[key] = known
+        if (known.operand.type.dtype, known.groups) != (dtype, placed):
+            raise InternalError(f"{key} is packed in two ways")
+        return known.operand
 
     def constant(self, value: Any, dtype: DType) -> Operand:
         array = np.ascontiguousarray(np.asarray(value, dtype=numpy_dtype(dtype)))

@@ -88,7 +88,7 @@ class Applications:
     traces: Sequence[Trace]
     cases: list[Case]
     outer: Applications | None = None
-    variable: str | None = None
+    variables: tuple[str, ...] = ()
     is_loop: bool = False
     counter: Counter = field(default_factory=Counter)
     expanded: bool = False
@@ -280,20 +280,21 @@ class Applications:
         paths = [step.callee.split(".") for step in steps if isinstance(step.callee, str)]
         if not paths:
             attributes = [step.attributes for step in steps]
-            return fit_lowered([step.callee for step in steps], cases, self.variable, attributes)
+            return fit_lowered([step.callee for step in steps], cases, self.variables, attributes)
         if len(paths) != len(steps) or any(len(path) != len(paths[0]) for path in paths):
             raise Mismatch("a member and an expression")
         if any(step.invocation != steps[0].invocation for step in steps):
             raise Mismatch("ways to call a member")
         labels: list[Label] = [
-            fit_label([path[at] for path in paths], cases, self.variable)
+            fit_label([path[at] for path in paths], cases, self.variables)
             for at in range(len(paths[0]))
         ]
         return MemberCall(tuple(labels), steps[0].invocation)
 
     def branch(self, condition: Formula, then: Rows[Step], otherwise: Rows[Step]) -> None:
         arms = [
-            self._inner(rows, is_loop=False, variable=self.variable) for rows in (then, otherwise)
+            self._inner(rows, is_loop=False, variables=self.variabless)
+            for rows in (then, otherwise)
         ]
         for arm, rows in zip(arms, (then, otherwise), strict=True):
             merge(rows, arm)
@@ -301,14 +302,16 @@ class Applications:
         self.ended.append(EndedBranch(arms[0], arms[1], choices, self.counter.next()))
         self.items.append(ApplyBranch(condition, arms[0].items, arms[1].items, choices))
 
-    def _inner(self, rows: Rows[Step], *, is_loop: bool, variable: str | None) -> Applications:
+    def _inner(
+        self, rows: Rows[Step], *, is_loop: bool, variables: tuple[str, ...]
+    ) -> Applications:
         cases = [case.key for case in rows.cases]
         return Applications(
-            self.traces, cases, self, variable, is_loop, self.counter, self.expanded
+            self.traces, cases, self, variables, is_loop, self.counter, self.expanded
         )
 
     def loop(self, loop: Merged[Step]) -> None:
-        body = self._inner(loop.body, is_loop=True, variable=loop.variable)
+        body = self._inner(loop.body, is_loop=True, variables=(loop.variable, *self.variables))
         merge(loop.body, body)
         if not body.items:
             return

@@ -68,10 +68,10 @@ Row = Sequence[Any]
 """One value a case."""
 
 
-def fit(row: Row, cases: Sequence[Case], variable: str | None = None) -> Any:
+def fit(row: Row, cases: Sequence[Case], variables: Sequence[str] = ()) -> Any:
     """The formula or plain value that is the given one in every case."""
     if all(isinstance(value, Dim) or _is_integer(value) for value in row):
-        return _fit_sizes([Dim.of(value) for value in row], cases, variable)
+        return _fit_sizes([Dim.of(value) for value in row], cases, variables)
     values = [value.value if isinstance(value, Written) else value for value in row]
     formulas = {value.formula for value in row if isinstance(value, Written)}
     if len(formulas) == 1 and all(isinstance(value, Written) for value in row):
@@ -84,21 +84,21 @@ def fit(row: Row, cases: Sequence[Case], variable: str | None = None) -> Any:
     return _named(values, cases)
 
 
-def _fit_sizes(row: Sequence[Dim], cases: Sequence[Case], variable: str | None) -> Any:
+def _fit_sizes(row: Sequence[Dim], cases: Sequence[Case], variables: Sequence[str]) -> Any:
     written = [_written(dim, case) for dim, case in zip(row, cases, strict=True)]
     for candidate in list(dict.fromkeys(written))[:MOST_CANDIDATES]:
         # One formula may hold for the others too, as `C * expansion` where `expansion` is 1.
         if candidate.symbols and not candidate.is_opaque and _gives(candidate, row, cases):
             return candidate
     formula = _opaque_formula(written, row, cases)
-    if formula is not None and variable not in formula.names:
+    if formula is not None and not set(variables).intersection(formula.names):
         return formula
     if all(dim == row[0] for dim in row):
         return row[0].without_origin()
     if formula is not None:
         return formula
     for candidates in (written, [dim.without_origin() for dim in row]):
-        line = _line(candidates, cases, variable)
+        line = _line(candidates, cases, variables)
         if line is not None and _is_telling(line, cases) and _gives(line, row, cases):
             return line
     return _named([dim if dim.value is None else dim.value for dim in row], cases)
@@ -116,7 +116,7 @@ def _opaque_formula(
 
 def _is_telling(line: Dim, cases: Sequence[Case]) -> bool:
     """Whether a line says something: it names parameters, or goes through more than two passes."""
-    if len(line.symbols) > 1:
+    if len(line.symbols) > 1 or not line.symbols:
         return True
     passes: dict[Case | None, int] = {}
     for case in cases:
@@ -150,22 +150,34 @@ def _equal(found: Any, wanted: Any) -> bool:
     return isinstance(found, bool) == isinstance(wanted, bool) and bool(found == wanted)
 
 
-def _line(row: Sequence[Dim], cases: Sequence[Case], variable: str | None) -> Dim | None:
-    """`a + b * variable` through the sizes of two passes of one case."""
-    if variable is None or any(dim.is_opaque for dim in row):
+def _line(row: Sequence[Dim], cases: Sequence[Case], variables: Sequence[str]) -> Dim | None:
+    """`a + b * i + c * j` with the variables of the loops around."""
+    if not variables or any(dim.is_opaque for dim in row):
         return None
-    seen: dict[Case | None, tuple[Dim, int]] = {}
+    total = row[0]
+    for variable in variables:
+        slope = _slope(row, cases, variable, variables)
+        if slope is None:
+            return None
+        total = total + slope * (Dim.symbol(variable) - cases[0].values[variable])
+    return total
+
+
+def _slope(
+    row: Sequence[Dim], cases: Sequence[Case], variable: str, variables: Sequence[str]
+) -> Dim | None:
+    """How much a value grows with a variable: from two cases that differ in nothing else."""
+    others = [name for name in variables if name != variable]
+    seen: dict[Any, tuple[Dim, int]] = {}
     for dim, case in zip(row, cases, strict=True):
-        index = case.values[variable]
-        if case.parent in seen:
-            before, start = seen[case.parent]
-            step = dim - before
-            if not step.divisible_by(index - start):
-                return None
-            slope = step // (index - start)
-            return before - slope * start + slope * Dim.symbol(variable)
-        seen[case.parent] = dim, index
-    return None
+        key = (case.specialisation, *(case.values[name] for name in others))
+        number = case.values[variable]
+        before, start = seen.setdefault(key, (dim, number))
+        if number != start:
+            growth = dim - before
+            exact = growth.divisible_by(number - start)
+            return growth // (number - start) if exact else None
+    return Dim.of(0)
 
 
 def _named(values: Sequence[Any], cases: Sequence[Case]) -> Any:
@@ -189,7 +201,7 @@ def _named(values: Sequence[Any], cases: Sequence[Case]) -> Any:
 def fit_lowered(
     row: Row,
     cases: Sequence[Case],
-    variable: str | None = None,
+    variables: Sequence[str] = (),
     attributes: Sequence[Mapping[str, Any]] = (),
 ) -> Any:
     """As `fit`, for modules, calls and what they consist of.
@@ -201,12 +213,12 @@ def fit_lowered(
         raise Mismatch("different forms")
 
     def each(pick: Any) -> Any:
-        return fit_lowered([pick(value) for value in row], cases, variable)
+        return fit_lowered([pick(value) for value in row], cases, variables)
 
     match first:
         case Call() | Module():
             _same([value.target for value in row])
-            keywords = _fit_keywords(row, cases, variable, attributes)
+            keywords = _fit_keywords(row, cases, variables, attributes)
             return type(first)(first.target, each(lambda value: value.args), keywords)
         case Infix():
             _same([value.symbol for value in row])
@@ -220,7 +232,7 @@ def fit_lowered(
             items = [each(lambda value, at=at: value[at]) for at in range(len(first))]
             return items if isinstance(first, list) else tuple(items)
         case _:
-            return fit(row, cases, variable)
+            return fit(row, cases, variables)
 
 
 def _are_scalars(row: Row) -> bool:
@@ -233,7 +245,10 @@ def _same(row: Row) -> None:
 
 
 def _fit_keywords(
-    row: Row, cases: Sequence[Case], variable: str | None, attributes: Sequence[Mapping[str, Any]]
+    row: Row,
+    cases: Sequence[Case],
+    variables: Sequence[str],
+    attributes: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     names: list[str] = []
     for value in {tuple(value.kwargs): value for value in row}.values():
@@ -254,14 +269,14 @@ def _fit_keywords(
                 column.append(attributes[at][name])
             else:
                 raise Mismatch(f"keyword {name}")
-        keywords[name] = fit_lowered(column, cases, variable)
+        keywords[name] = fit_lowered(column, cases, variables)
     return keywords
 
 
 _DIGITS = re.compile(r"(\d+)")
 
 
-def fit_label(names: Sequence[str], cases: Sequence[Case], variable: str | None) -> Label:
+def fit_label(names: Sequence[str], cases: Sequence[Case], variables: Sequence[str]) -> Label:
     """The name of a member in every case, its numbers counting with the loop."""
     if all(name == names[0] for name in names):
         return (names[0],)
@@ -274,15 +289,15 @@ def fit_label(names: Sequence[str], cases: Sequence[Case], variable: str | None)
             if part:
                 label.append(part)
         elif at % 2 and not any(text != "0" and text.startswith("0") for text in column):
-            label.append(_number(column, cases, variable))
+            label.append(_number(column, cases, variables))
         else:
             raise Mismatch(f"labels {names[:3]}")
     return tuple(label)
 
 
-def _number(column: Sequence[str], cases: Sequence[Case], variable: str | None) -> Dim:
+def _number(column: Sequence[str], cases: Sequence[Case], variables: Sequence[str]) -> Dim:
     numbers = [Dim.of(int(text)) for text in column]
-    line = _line(numbers, cases, variable)
+    line = _line(numbers, cases, variables)
     if line is None or not _gives(line, numbers, cases):
         raise Mismatch("numbers of labels")
     return line

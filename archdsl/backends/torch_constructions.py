@@ -97,13 +97,13 @@ class Constructions:
         scopes: Sequence[Scopes],
         classes: Mapping[str, Template],
         indexed: bool = False,
-        variable: str | None = None,
+        variables: tuple[str, ...] = (),
         expanded: bool = False,
     ) -> None:
         self.scopes = scopes
         self.classes = classes
         self.indexed = indexed
-        self.variable = variable
+        self.variables = variables
         self.expanded = expanded
         self.items: list[Construction] = []
 
@@ -130,8 +130,8 @@ class Constructions:
         ]
         merge(Rows(cases, rows), self)
 
-    def _inner(self, variable: str | None, indexed: bool) -> Constructions:
-        return Constructions(self.scopes, self.classes, indexed, variable, self.expanded)
+    def _inner(self, variables: tuple[str, ...], indexed: bool) -> Constructions:
+        return Constructions(self.scopes, self.classes, indexed, variables, self.expanded)
 
     def leaf(self, payloads: Sequence[str], cases: Sequence[Case]) -> None:
         label = self._label([path.rpartition(".")[2] for path in payloads], cases)
@@ -151,7 +151,7 @@ class Constructions:
     def _label(self, names: Sequence[str], cases: Sequence[Case]) -> Label:
         """The name in every case; nothing where it is only the next number."""
         try:
-            return fit_label(names, cases, self.variable)
+            return fit_label(names, cases, self.variables)
         except Mismatch:
             if not self.indexed:
                 raise
@@ -164,7 +164,7 @@ class Constructions:
         if len(kinds) != 1:
             raise Mismatch("containers of different kinds")
         ((kind, indexed),) = kinds
-        inner = self._inner(self.variable, indexed)
+        inner = self._inner(self.variables, indexed)
         inner.scope([path for _, path in pairs], cases)
         return Container(label, kind, inner.items, indexed)
 
@@ -178,7 +178,7 @@ class Constructions:
                 raise Mismatch("initialisers")
             attributes = [layer.attributes for layer in layers]
             modules = [layer.module for layer in layers]
-            module = fit_lowered(modules, cases, self.variable, attributes)
+            module = fit_lowered(modules, cases, self.variables, attributes)
             return Make(label, module, layers[0].inits)
         instances = [one for one in made if isinstance(one, Instance)]
         if len(instances) != len(made):
@@ -188,7 +188,7 @@ class Constructions:
             raise Mismatch("instances of different classes")
         (template,) = templates.values()
         values = {
-            name: fit([one.values[name] for one in instances], cases, self.variable)
+            name: fit([one.values[name] for one in instances], cases, self.variables)
             for name in template.parameters
         }
         return Make(label, NewInstance(template, values))
@@ -196,13 +196,13 @@ class Constructions:
     def branch(self, condition: Formula, then: Rows[str], otherwise: Rows[str]) -> None:
         arms: list[list[Construction]] = []
         for rows in (then, otherwise):
-            inner = self._inner(self.variable, self.indexed)
+            inner = self._inner(self.variables, self.indexed)
             merge(rows, inner)
             arms.append(inner.items)
         self.items.append(MakeBranch(condition, *arms))
 
     def loop(self, loop: Merged[str]) -> None:
-        inner = self._inner(loop.variable, self.indexed)
+        inner = self._inner((loop.variable, *self.variables), self.indexed)
         merge(loop.body, inner)
         if not inner.items:
             return

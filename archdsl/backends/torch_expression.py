@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from archdsl.backends.torch_layout import ATOM, Code, call, infix, list_of, prefix, tuple_of
 from archdsl.backends.torch_lowering import rewrite, slice_parts
@@ -102,11 +102,14 @@ def unpacked(names: Sequence[str], results: Sequence[Any]) -> str:
         return ", ".join(names)
     parts: list[str] = []
     for result in results:
-        if isinstance(result, tuple):
-            inner = unpacked(names, cast("tuple[Any, ...]", result))
-            parts.append("_" if set(inner) <= set("_, ") else f"({inner})")
-        else:
-            parts.append("_" if result is None else names[result])
+        match result:
+            case None:
+                parts.append("_")
+            case int():
+                parts.append(names[result])
+            case _:
+                inner = unpacked(names, result)
+                parts.append("_" if set(inner) <= set("_, ") else f"({inner})")
     return ", ".join(parts)
 
 

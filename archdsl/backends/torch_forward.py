@@ -27,7 +27,13 @@ from archdsl.backends.torch_template import (
     Variable,
 )
 from archdsl.backends.torch_values import LoopVariables, Variables, enclosing, loop_clause
-from archdsl.backends.torch_walk import called_as_members, count_reads, expressions, outer_reads, walk
+from archdsl.backends.torch_walk import (
+    called_as_members,
+    count_reads,
+    expressions,
+    outer_reads,
+    walk,
+)
 from archdsl.diagnostics import InternalError
 
 BODY = 2

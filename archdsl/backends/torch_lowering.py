@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from archdsl.backends.torch_formula import Formula
@@ -142,6 +143,16 @@ def _inferred(op: Op, types: Sequence[TensorType]) -> Sequence[TensorType] | Non
     except Exception:
         return None
     return result if isinstance(result, tuple) else (result,)
+
+
+def gives_tuple(op: Op, types: Sequence[TensorType]) -> bool:
+    """Whether what an operator gives is a tuple, even if there is one output."""
+    return _may_give_tuple(type(op)) and isinstance(op.infer(SETTLED, *types), tuple)
+
+
+@cache
+def _may_give_tuple(operator: type[Op]) -> bool:
+    return "tuple" in str(inspect.signature(operator.infer).return_annotation)
 
 
 def _remembers(dim: Dim) -> bool:

@@ -14,6 +14,7 @@ from archdsl.backends.torch_lowering import (
     Made,
     Written,
     function,
+    gives_tuple,
     layer,
     result_types,
     tensor_of,
@@ -234,6 +235,8 @@ class _Tracer:
         if isinstance(expression, Input):
             self.trace.alias[node.outputs[0]] = inputs[expression.index]
             return
+        if len(node.outputs) == 1 and gives_tuple(node.op, self._types(node)):
+            expression = Index(expression, (0,))
         written, left = with_constants(expression, inputs, self.constants)
         attributes = {name: getattr(node.op, name) for name in type(node.op).model_fields}
         step = Step(written, left, node.outputs, node.frames, attributes, training)

@@ -12,6 +12,7 @@ from typing import Any
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.types import DType, TensorType
+from archdsl.ops._casting import node_in
 from archdsl.ops._pattern import Binding, Pattern, closed, factors, turned
 from archdsl.ops._reductions import reduced
 
@@ -84,7 +85,8 @@ class Contraction:
         left = ",".join("".join(letters[name] for name in names) for names in self._operands)
         right = "".join(letters[name] for name in self._wanted)
         type = self._binding.flat_type(self._wanted, self._dtype)
-        return g.node("Einsum", *xs, type=type, equation=f"{left}->{right}")
+        dtype = DType.FLOAT32 if self._dtype is DType.BFLOAT16 else self._dtype
+        return node_in(g, dtype, "Einsum", *xs, type=type, equation=f"{left}->{right}")
 
     def _alone(self, g: OnnxGraph, x: Operand) -> Operand:
         x, names = self._summed(g, x, self._operands[0], set(self._wanted))
