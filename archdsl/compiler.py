@@ -52,7 +52,7 @@ class Compilation:
         self._given = source
         self._wanted = model
         self._settings = dict(settings or {})
-        self._dims = dict(dims or {})
+        self.fixed_dims = dict(dims or {})
         self.limits = limits or Limits()
         self.diagnostics = Diagnostics()
         self._root = source.resolve().parent if isinstance(source, Path) else None
@@ -117,7 +117,7 @@ class Compilation:
             self._given,
             model=model,
             settings=self._settings,
-            dims=self._dims,
+            dims=self.fixed_dims,
             limits=self.limits,
         )
         other.diagnostics, other.files = self.diagnostics, self.files
@@ -179,7 +179,7 @@ class Compilation:
             **settings,
         }
         filled = Template(block, span, (), keywords, constructed=True, as_layer=True)
-        return self.program.model(block, filled, name, doc, self._dims)
+        return self.program.model(block, filled, name, doc, self.fixed_dims)
 
     def expectations(self, name: str) -> list[tuple[ast.Expect, Environment]]:
         """The `expect`s that hold for a model, each with the names it sees."""

@@ -32,6 +32,12 @@ def check_expectations(compilation: Compilation, model: Model) -> None:
             checker.check(expect, env)
         except Problem as problem:
             compilation.diagnostics.add(problem.diagnostic)
+        except _OtherSize:
+            continue
+
+
+class _OtherSize(Exception):  # noqa: N818  (not an error)
+    """The expectation is about a size other than the one fixed from outside."""
 
 
 class _Checker:
@@ -39,6 +45,7 @@ class _Checker:
         self._program = compilation.program
         self._model = model
         self._figures = found
+        self._fixed = compilation.fixed_dims
         builder = BlockBuilder(compilation.diagnostics)
         body = compilation.program.root_body
         assert body is not None
@@ -95,10 +102,13 @@ class _Checker:
         symbols = self._model.root.symbols
         for argument in node.arguments:
             key = argument.name.text if argument.name else ""
-            if key not in symbols:
-                raise Problem(problems.unknown_dim(argument.span, key, symbols))
             value = self._body.expressions.integer(argument.value, env)
-            if value is not None:
+            if key in self._fixed:
+                if value is not None and value.value != self._fixed[key]:
+                    raise _OtherSize
+            elif key not in symbols:
+                raise Problem(problems.unknown_dim(argument.span, key, symbols))
+            elif value is not None:
                 sizes[key] = value
         return self._figures.macs.substitute(sizes)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -49,12 +49,23 @@ def _of_block(block: Block, known: Mapping[str, Figures]) -> Figures:
 def node_macs(block: Block, node: Node, known: Mapping[str, Figures]) -> Dim:
     """Multiply-adds of one node, in the block's sizes."""
     if node.scan is not None:
-        steps = Dim.total(node_macs(block, inner, known) for inner in node.scan.nodes)
-        return steps * node.scan.length.without_origin()
+        step = Dim.total(node_macs(block, inner, known) for inner in node.scan.nodes)
+        return step * node.scan.length.without_origin()
     if node.op is not None:
         return node.op.macs(*(block.type(value) for value in node.inputs)).without_origin()
     assert node.block is not None
     return known[node.block].macs.substitute(dict(node.dims))
+
+
+def runs(nodes: Sequence[Node]) -> Iterator[tuple[Node, Dim]]:
+    """Every node, also those inside scans, with how often it runs."""
+    pending = [(node, Dim.of(1)) for node in reversed(nodes)]
+    while pending:
+        node, times = pending.pop()
+        yield node, times
+        if node.scan is not None:
+            steps = times * node.scan.length.without_origin()
+            pending += [(inner, steps) for inner in reversed(node.scan.nodes)]
 
 
 def inference_nodes(block: Block) -> list[Node]:

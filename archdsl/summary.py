@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Model, Node
 from archdsl.ir.types import TensorType
-from archdsl.stats import Figures, figures, inference_nodes, node_macs, weight_size
+from archdsl.stats import Figures, figures, inference_nodes, node_macs, runs, weight_size
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -152,7 +152,7 @@ def summarise(model: Model, depth: int | None, dims: Mapping[str, int]) -> Summa
     known = figures(model)
     sizes = {name: Dim.of(dims.get(name, name)) for name in model.root.symbols}
     limit = DEFAULT_DEPTH if depth is None else depth
-    rows = tuple(_Walk(model, known, limit).rows(model.root, "", sizes, 0))
+    rows = tuple(_Walk(model, known, limit).rows(model.root, "", sizes, Dim.of(1), 0))
     total = known[model.entry]
     root = model.root
     return Summary(
@@ -176,32 +176,42 @@ class _Walk:
         self._depth = depth
 
     def rows(
-        self, block: Block, prefix: str, sizes: Mapping[str, Dim], depth: int
+        self, block: Block, prefix: str, sizes: Mapping[str, Dim], often: Dim, depth: int
     ) -> Iterator[Row]:
-        """Rows of a block's members in the order they run, labelled scopes above their layers."""
-        running = {node.outputs for node in inference_nodes(block)}
-        nodes = [node for node in block.nodes if node.member is not None]
+        """Rows of a block's members in the order they run, labelled scopes above their layers.
+
+        The block itself runs so often; sizes are those of the model.
+        """
+        running = {node.outputs for node, _ in runs(inference_nodes(block))}
+        nodes = [
+            (node, often * times.substitute(sizes))
+            for node, times in runs(block.nodes)
+            if node.member is not None
+        ]
         groups: set[str] = set()
         seen: set[str] = set()
-        for node in nodes:
+        for node, times in nodes:
             path = node.member or ""
             *scopes, _ = path.split(".")
             for level in range(len(scopes)):
                 group = ".".join(scopes[: level + 1])
                 if group not in groups and depth + level < self._depth:
                     groups.add(group)
-                    inside = [n for n in nodes if (n.member or "").startswith(group + ".")]
+                    inside = [
+                        item for item in nodes if (item[0].member or "").startswith(f"{group}.")
+                    ]
                     yield self._group(block, inside, prefix + group, sizes, depth + level)
             level = depth + len(scopes)
             if level < self._depth:
-                macs = self._macs(block, node, sizes) if node.outputs in running else Dim.of(0)
+                is_running = node.outputs in running
+                macs = self._macs(block, node, times, sizes) if is_running else Dim.of(0)
                 owned = 0 if path in seen else self._parameters(block, path)
                 type = _sized(block, node.outputs[0], sizes)
                 yield Row(level, prefix + path, self._kind(node), type, owned, macs)
             if node.block is not None and level + 1 < self._depth and path not in seen:
                 inner = {name: dim.substitute(sizes) for name, dim in node.dims}
                 callee = self._model.blocks[node.block]
-                yield from self.rows(callee, f"{prefix}{path}.", inner, level + 1)
+                yield from self.rows(callee, f"{prefix}{path}.", inner, times, level + 1)
             seen.add(path)
 
     def _kind(self, node: Node) -> str:
@@ -209,8 +219,8 @@ class _Walk:
             return node.op.layer or ""
         return self._model.blocks[node.block or ""].name
 
-    def _macs(self, block: Block, node: Node, sizes: Mapping[str, Dim]) -> Dim:
-        return node_macs(block, node, self._known).substitute(sizes)
+    def _macs(self, block: Block, node: Node, times: Dim, sizes: Mapping[str, Dim]) -> Dim:
+        return node_macs(block, node, self._known).substitute(sizes) * times
 
     def _parameters(self, block: Block, path: str) -> int:
         member = block.member[path]
@@ -219,14 +229,19 @@ class _Walk:
         return sum(weight_size(w) for w in member.weights if w.kind == "parameter")
 
     def _group(
-        self, block: Block, nodes: list[Node], path: str, sizes: Mapping[str, Dim], depth: int
+        self,
+        block: Block,
+        nodes: list[tuple[Node, Dim]],
+        path: str,
+        sizes: Mapping[str, Dim],
+        depth: int,
     ) -> Row:
-        paths = dict.fromkeys(node.member or "" for node in nodes)
+        paths = dict.fromkeys(node.member or "" for node, _ in nodes)
         return Row(
             depth,
             path,
             "",
-            _sized(block, nodes[-1].outputs[0], sizes),
+            _sized(block, nodes[-1][0].outputs[0], sizes),
             sum(self._parameters(block, member) for member in paths),
-            Dim.total(self._macs(block, node, sizes) for node in nodes),
+            Dim.total(self._macs(block, node, times, sizes) for node, times in nodes),
         )

@@ -10,8 +10,10 @@ from typing import Any
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Block, Member, Model, Node, Port, Requirement
+from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import REGISTRY, Init, Op, Weight
-from archdsl.ir.types import DType, TensorType
+from archdsl.ir.proof import Facts
+from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.passes.flatten import inline
 
 KEYWORDS = frozenset(
@@ -44,6 +46,7 @@ class _Writer:
 
     def __init__(self, block: Block) -> None:
         self._block = block
+        self._types = _types(block)
         self._default_inits = _default_inits(block)
         self._applied: set[str] = set()
         self._taken = {*KEYWORDS, *STATIC_FUNCTIONS, *REGISTRY, *DType, *block.symbols}
@@ -81,7 +84,7 @@ class _Writer:
         )
 
     def _type(self, port: Port) -> str:
-        return _type_text(self._block.type(port.value))
+        return _type_text(self._types[port.value])
 
     def returned(self) -> str:
         """`logits = fc`, for every output."""
@@ -141,6 +144,27 @@ class _Writer:
         self._numbers[base] = number
         self._taken.add(name)
         return name
+
+
+def _types(block: Block) -> Sequence[TensorType]:
+    """The types of all values as they follow in the flat block, without the blocks' signatures.
+
+    A size can be written otherwise there: `H`, where a block that halves and doubles it has
+    `2*(H//2)`.
+    """
+    facts = Facts(block.symbols, [requirement.condition for requirement in block.requirements])
+    types = [value.type for value in block.values]
+    for node in block.nodes:
+        assert node.op is not None
+        try:
+            found = node.op.infer(Obligations(facts), *(types[value] for value in node.inputs))
+        except ShapeError as problem:
+            reason = f"without the blocks' signatures it does not follow that {problem.message}"
+            raise Unsupported(reason) from None
+        results = found if isinstance(found, tuple) else (found,)
+        for value, result in zip(node.outputs, results, strict=True):
+            types[value] = result
+    return types
 
 
 def _default_inits(block: Block) -> Mapping[str, Mapping[str, Init]]:

@@ -380,13 +380,17 @@ class Forward:
         before = carried.before
         self.remaining[before] -= 1
         name = self.name.get(before)
-        if name is None or self.remaining[before] or self.held[name]:
+        if name is None or self.remaining[before] or self._is_held(name, carried.after):
             name = self._pick_name(carried.found, ())
             self._line(f"{name} = {self._operand(before).text}", depth)
         self._occupy(name, carried.found)
         self.held[name] += 1
         self.desired[carried.left] = name
         return name
+
+    def _is_held(self, name: str, variable: Variable) -> bool:
+        """Whether a name is kept for something else than what a variable becomes."""
+        return bool(self.held[name]) and self.desired.get(variable) != name
 
     def _settle(self, ends: Sequence[Variable], names: Sequence[str], depth: int) -> None:
         """See that values stand under their names at the end of a pass or of a branch."""
@@ -451,7 +455,7 @@ class Forward:
         for end in (choice.otherwise, choice.then):
             name = self.name.get(end)
             is_last = self.remaining[end] - inside[end] == 1
-            if name is not None and is_last and not self.held[name]:
+            if name is not None and is_last and not self._is_held(name, choice.after):
                 self.replaceable.add(end)
                 break
         else:
@@ -461,6 +465,9 @@ class Forward:
 
     def _name_for_choice(self, choice: Choice, inside: Counter[Variable]) -> str:
         """The name of what both arms make; it may be that of something only they still read."""
+        desired = self.desired.get(choice.after)
+        if desired is not None and self._is_free(desired):
+            return desired
         hint = identifier(choice.after.hint) if choice.after.hint else ""
         occupant = self.occupant.get(hint)
         is_usable = hint not in self.reserved and not self.held[hint]

@@ -22,7 +22,7 @@ from archdsl.backends.torch_lowering import (
 )
 from archdsl.diagnostics import InternalError
 from archdsl.ir.dims import Dim
-from archdsl.ir.lowering import Expression, Input, Invocation, Unsupported
+from archdsl.ir.lowering import Expression, Index, Input, Invocation, Unsupported
 from archdsl.ir.model import Block, Frame, Member, Model, Node
 from archdsl.ir.types import DType, TensorType
 

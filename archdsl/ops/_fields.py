@@ -25,7 +25,7 @@ Shape = tuple[Dim, ...]
 """Sizes that may be symbolic."""
 
 
-Number = TypeVar("Number", bound=int | None)
+Number = TypeVar("Number", bound=float | None)
 
 
 def per_axis(value: Number | tuple[Number, ...], rank: int, attribute: str) -> tuple[Number, ...]:

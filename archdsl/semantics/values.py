@@ -112,7 +112,8 @@ class Template:
     def name(self) -> str:
         if isinstance(self.target, BlockDefinition):
             return self.target.name
-        return self.target.layer or self.target.function or self.target.__name__
+        name = self.target.layer if self.as_layer else self.target.function
+        return name or self.target.layer or self.target.__name__
 
     @property
     def is_numbered(self) -> bool:
