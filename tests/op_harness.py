@@ -25,7 +25,7 @@ import pkgutil
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -314,7 +314,22 @@ def _run_layer(trial: Trial, interpreter: Interpreter) -> Any:
     parameters = {name for name, _ in module.named_parameters()}
     assert parameters == {name for name, kind in kinds.items() if kind == "parameter"}
     module.load_state_dict(dict(interpreter.weights), strict=True)
-    return module.eval()(*interpreter.inputs)
+    invocation = trial.op.torch_invocation(*trial.types)
+    if invocation is None:
+        return module.eval()(*interpreter.inputs)
+    keywords = {name: interpreter.run(value) for name, value in invocation.kwargs.items()}
+    given = module.eval()(*interpreter.run(invocation.args), **keywords)
+    placed = dict(_placed(invocation.results, given))
+    return tuple(placed[place] for place in range(len(placed)))
+
+
+def _placed(results: Sequence[Any], given: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    """Each output with its position, out of what a module gives."""
+    for result, value in zip(results, given, strict=True):
+        if isinstance(result, tuple):
+            yield from _placed(result, value)
+        elif result is not None:
+            yield result, value
 
 
 def as_tuple(value: Any) -> tuple[Any, ...]:
@@ -357,6 +372,14 @@ def export(
             name=name,
             dims=array.shape,
             data_type=ELEMENT_TYPES[owned[name].type.dtype],
+            raw_data=array.tobytes(),
+        )
+    for packing in graph.packings.values():
+        array = packing.array({name: partial(weights.__getitem__, name) for name in weights})
+        proto.initializer.add(
+            name=packing.operand.name,
+            dims=array.shape,
+            data_type=ELEMENT_TYPES[packing.operand.type.dtype],
             raw_data=array.tobytes(),
         )
     model = onnx.ModelProto(ir_version=IR_VERSIONS[opset], graph=proto, producer_name="archdsl")

@@ -58,19 +58,27 @@ MASK = given("T", "T", axes=("T", None), dtype="bool")
         (operator("unsqueeze", axis=1), [SEQUENCE], ("B", None, "T", "D")),
         (operator("slice", axis="T", start=1), [SEQUENCE], ("B", "T", "D")),
         (operator("select", axis="T", index=0), [SEQUENCE], ("B", "D")),
-        (operator("rearrange", pattern="b t (h e) -> b h t e", sizes={"h": 3}), [SEQUENCE], ("b", "h", "t", "e")),
+        (
+            operator("rearrange", pattern="b t (h e) -> b h t e", sizes={"h": 3}),
+            [SEQUENCE],
+            ("b", "h", "t", "e"),
+        ),
         (operator("rearrange", pattern="n c h w -> n (h w) c"), [IMAGE], ("n", None, "c")),
         (
             operator("split", parts="B T (3 h e) -> 3 B h T e", sizes={"h": 2}),
             [SEQUENCE],
             (("B", "h", "T", "e"),) * 3,
         ),
-        (operator("einsum", pattern="B i d, B j d -> B i j"), [SEQUENCE, SEQUENCE], ("B", "i", "j")),
+        (
+            operator("einsum", pattern="B i d, B j d -> B i j"),
+            [SEQUENCE, SEQUENCE],
+            ("B", "i", "j"),
+        ),
         (operator("arange", end="T"), [], ("T",)),
         (operator("interpolate", scale_factor=2.0), [IMAGE], ("N", "C", "H", "W")),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Op) else "",
-)  # fmt: skip
+)
 def test_axes_keep_their_names(op: Op, inputs: list[TensorType], expected: Any) -> None:
     assert names(op, *inputs) == expected
 

@@ -33,14 +33,7 @@ def skeleton(block: Block) -> dict[str, Any]:
     """What a flat block is, without the names and places of its values."""
     numbers: dict[int, object] = {port.value: port.name for port in block.inputs}
     numbers |= {borrowed.value: borrowed.path for borrowed in block.borrowed}
-    nodes: list[object] = []
-    for node in block.nodes:
-        assert node.op is not None
-        inputs = [numbers[value] for value in node.inputs]
-        for value in node.outputs:
-            numbers[value] = len(numbers)
-        types = [typed(block, value) for value in node.outputs]
-        nodes.append((type(node.op), dict(node.op), node.member, inputs, types))
+    nodes = [applied(block, node, numbers) for node in block.nodes]
     return {
         "inputs": [(port.name, typed(block, port.value)) for port in block.inputs],
         "outputs": [(p.name, p.training, numbers[p.value]) for p in block.outputs],
@@ -51,6 +44,22 @@ def skeleton(block: Block) -> dict[str, Any]:
         "members": {member.path: member.weights for member in block.members},
         "borrowed": {borrowed.path for borrowed in block.borrowed},
     }
+
+
+def applied(block: Block, node: Node, numbers: dict[int, object]) -> object:
+    inputs, step, scan = [numbers[value] for value in node.inputs], None, node.scan
+    if scan is not None:
+        # What a step uses of the values around it follows from its nodes.
+        inputs = inputs[: len(scan.axes) + len(scan.states)]
+        for value in (*scan.elements, *scan.states):
+            numbers[value] = len(numbers)
+        nodes = [applied(block, inner, numbers) for inner in scan.nodes]
+        results = [numbers[value] for value in scan.results]
+        step = (scan.length, scan.reverse, scan.axes, nodes, results, scan.stacked)
+    for value in node.outputs:
+        numbers[value] = len(numbers)
+    types = [typed(block, value) for value in node.outputs]
+    return type(node.op), dict(node.op or {}), step, node.member, inputs, types
 
 
 def typed(block: Block, value: int) -> tuple[object, tuple[Dim, ...]]:
@@ -178,6 +187,33 @@ TEXTS = {
           x = exp(exp_1) + exp(v_0)
           return softmax = x -> Linear(4) -> in: Linear(4) -> concat: Linear(4)
         }""",
+    "recurrence": """
+        cell Step(hidden: int)(x: [B, I], h: [B, hidden], c: [B, hidden]) -> [B, hidden], [B, hidden] {
+          param bias: [hidden] = zeros
+          z = concat(x, h, axis=1)
+          c = sigmoid(z -> forget: Linear(hidden)) * c + tanh(z -> update: Linear(hidden)) + bias
+          return sigmoid(z -> output: Linear(hidden)) * tanh(c), c
+        }
+        model m(tokens: int64[B, T]) -> logits: [B, T, 9], last: [B, 4] {
+          words = tokens -> embedding: Embedding(9, 8)
+          step = Step(4)
+          ys, h, c = scan word over words(axis=T) carry h = zeros(B, 4), c = zeros(B, 4) {
+            h, c = step(word, h, c)
+            yield h
+          }
+          return logits = ys -> head: Linear(9), last = h
+        }""",
+    "states that change places": """
+        model m(x: [T, N], y: [T, N]) -> [T, N], [N], [N] {
+          ys, a, b = scan reverse p, q over x(axis=0), y(axis=T) carry a = zeros(N), b = ones(N) {
+            before = a
+            a = b
+            b = before
+            zs = scan r over y(axis=0) carry s = p { s = s + r * q; yield s }
+            yield a + b + sum(zs, axis=0)
+          }
+          return ys, a, b
+        }""",
     "documentation": """
         ## Two lines,
         ##
@@ -251,7 +287,9 @@ def case_model(case: harness.Case) -> Model:
         outputs=tuple(Port(name=f"y{number}", value=value) for number, value in enumerate(outputs)),
         values=tuple(values),
         members=(Member(path=member, weights=weights, span=SPAN),) if member else (),
-        nodes=(Node(op=op, member=member, inputs=tuple(inputs), outputs=tuple(outputs), span=SPAN),),
+        nodes=(
+            Node(op=op, member=member, inputs=tuple(inputs), outputs=tuple(outputs), span=SPAN),
+        ),
         requirements=tuple(Requirement(condition=c, reason="known", span=SPAN) for c in conditions),
         span=SPAN,
     )

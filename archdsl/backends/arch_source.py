@@ -9,16 +9,34 @@ from typing import Any
 
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Unsupported
-from archdsl.ir.model import Block, Member, Model, Node, Port, Requirement
+from archdsl.ir.model import Block, Member, Model, Node, Port, Requirement, Scan, every_node
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import REGISTRY, Init, Op, Weight
-from archdsl.ir.proof import Facts
+from archdsl.ir.proof import Condition, Facts
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.passes.flatten import inline
 
 KEYWORDS = frozenset(
     {"edition", "import", "block", "model", "return", "if", "then", "else", "for", "in", "repeat"}
-    | {"as", "share", "require", "expect", "and", "or", "not", "true", "false", "none", "training"}
+    | {
+        "as",
+        "cell",
+        "scan",
+        "reverse",
+        "over",
+        "carry",
+        "yield",
+        "share",
+        "require",
+        "expect",
+        "and",
+        "or",
+        "not",
+        "true",
+        "false",
+        "none",
+        "training",
+    }
     | {"param", "buffer", "it"}
 )
 STATIC_FUNCTIONS = frozenset({"ceildiv", "min", "max", "len", "int", "float"})
@@ -64,7 +82,8 @@ class _Writer:
             self._expressions[borrowed.value] = borrowed.path
 
     def _refuse_hiding(self, name: str, what: str) -> None:
-        used = {node.op.function for node in self._block.nodes if node.op and node.member is None}
+        nodes = every_node(self._block.nodes)
+        used = {node.op.function for node in nodes if node.op and node.member is None}
         if name in used:
             raise Unsupported(
                 f"{what} is called `{name}`, which hides the operator of that name",
@@ -99,9 +118,16 @@ class _Writer:
         """What is required, the weights that are declared, and a line for every node."""
         yield from map(_require, self._block.requirements)
         yield from map(_weight, self._block.weights)
-        yield from map(self._node, self._block.nodes)
+        for node in self._block.nodes:
+            yield from self._node(node)
 
-    def _node(self, node: Node) -> str:
+    def _node(self, node: Node) -> Iterator[str]:
+        if node.scan is not None:
+            yield from self._scan(node, node.scan)
+        else:
+            yield self._application(node)
+
+    def _application(self, node: Node) -> str:
         assert node.op is not None
         inputs = [self._expressions[value] for value in node.inputs]
         if node.member is None:
@@ -129,9 +155,46 @@ class _Writer:
         assert node.op is not None
         base = (node.member or str(node.op.function)).replace(".", "_")
         base = base if _PLAIN.match(base) else f"v_{base}"
-        for value in node.outputs:
-            self._expressions[value] = self._free(base, numbered=node.member is None)
-        return ", ".join(self._expressions[value] for value in node.outputs)
+        return self._call(node.outputs, base, numbered=node.member is None)
+
+    def _call(self, values: Sequence[int], base: str, *, numbered: bool = True) -> str:
+        for value in values:
+            self._expressions[value] = self._free(base, numbered=numbered)
+        return ", ".join(self._expressions[value] for value in values)
+
+    def _scan(self, node: Node, scan: Scan) -> Iterator[str]:
+        walked = node.inputs[: len(scan.axes)]
+        initials = node.inputs[len(walked) : len(walked) + len(scan.states)]
+        sequences = ", ".join(
+            f"{self._expressions[value]}(axis={axis})"
+            for value, axis in zip(walked, scan.axes, strict=True)
+        )
+        begun = [self._expressions[value] for value in initials]
+        elements = self._call(scan.elements, "element")
+        self._call(scan.states, "state")
+        states = [self._expressions[value] for value in scan.states]
+        carried = ", ".join(f"{s} = {b}" for s, b in zip(states, begun, strict=True))
+        step = [f"  {line}" for line in self._step(scan, states)]
+        reverse, carry = "reverse " if scan.reverse else "", f" carry {carried}" if carried else ""
+        names = self._call(node.outputs, "scan")
+        yield f"{names} = scan {reverse}{elements} over {sequences}{carry} {{"
+        yield from step
+        yield "}"
+
+    def _step(self, scan: Scan, states: Sequence[str]) -> Iterator[str]:
+        """The nodes of a step, then what the states become, then what it yields."""
+        for node in scan.nodes:
+            yield from self._node(node)
+        # What a state was at the beginning must be kept before the states change.
+        for state in {value: None for value in scan.results if value in scan.states}:
+            before = self._expressions[state]
+            self._call([state], "before")
+            yield f"{self._expressions[state]} = {before}"
+        results = [self._expressions[value] for value in scan.results]
+        for state, result in zip(states, results, strict=False):
+            yield f"{state} = {result}"
+        if results[len(states) :]:
+            yield f"yield {', '.join(results[len(states) :])}"
 
     def _free(self, base: str, *, numbered: bool) -> str:
         """A name that nothing else has: of a layer its path if that is free, else a number more."""
@@ -152,25 +215,53 @@ def _types(block: Block) -> Sequence[TensorType]:
     A size can be written otherwise there: `H`, where a block that halves and doubles it has
     `2*(H//2)`.
     """
-    facts = Facts(block.symbols, [requirement.condition for requirement in block.requirements])
+    facts = Facts(assumptions=[requirement.condition for requirement in block.requirements])
     types = [value.type for value in block.values]
-    for node in block.nodes:
-        assert node.op is not None
-        try:
-            found = node.op.infer(Obligations(facts), *(types[value] for value in node.inputs))
-        except ShapeError as problem:
-            reason = f"without the blocks' signatures it does not follow that {problem.message}"
-            raise Unsupported(reason) from None
-        results = found if isinstance(found, tuple) else (found,)
+    _infer(block.nodes, facts, types)
+    return types
+
+
+def _infer(nodes: Sequence[Node], facts: Facts, types: list[TensorType]) -> None:
+    for node in nodes:
+        given = [types[value] for value in node.inputs]
+        if node.scan is not None:
+            results = _infer_scan(node.scan, given, facts, types)
+        else:
+            assert node.op is not None
+            results = _infer_op(node.op, given, facts)
         for value, result in zip(node.outputs, results, strict=True):
             types[value] = result
-    return types
+
+
+def _infer_op(op: Op, given: Sequence[TensorType], facts: Facts) -> Sequence[TensorType]:
+    try:
+        found = op.infer(Obligations(facts), *given)
+    except ShapeError as problem:
+        reason = f"without the blocks' signatures it does not follow: {problem.message}"
+        raise Unsupported(reason) from None
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _infer_scan(
+    scan: Scan, given: Sequence[TensorType], facts: Facts, types: list[TensorType]
+) -> Sequence[TensorType]:
+    """The stacked yields, each as long as the first sequence, and the states as they began."""
+    for element, sequence, axis in zip(scan.elements, given, scan.axes, strict=False):
+        types[element] = sequence.without_axis(axis)
+    initials = given[len(scan.axes) : len(scan.axes) + len(scan.states)]
+    for state, initial in zip(scan.states, initials, strict=True):
+        types[state] = initial
+    _infer(scan.nodes, facts, types)
+    length = given[0].dims[scan.axes[0]]
+    yields = scan.results[len(scan.states) :]
+    stacked = [types[y].with_axis(at, length) for y, at in zip(yields, scan.stacked, strict=True)]
+    return [*stacked, *initials]
 
 
 def _default_inits(block: Block) -> Mapping[str, Mapping[str, Init]]:
     """How the weights of every layer begin when nothing is said."""
     defaults: dict[str, dict[str, Init]] = {}
-    for node in block.nodes:
+    for node in every_node(block.nodes):
         if node.member is not None and node.member not in defaults and node.op is not None:
             weights = node.op.weights(*(block.type(value) for value in node.inputs))
             defaults[node.member] = {weight.name: weight.init for weight in weights}
@@ -227,6 +318,8 @@ def _value(value: Any) -> str:
             return _number(value)
         case str():
             return _quoted(value)
+        case Condition():
+            return str(value)
         case tuple() | list():
             items: Sequence[Any] = value  # pyright: ignore[reportUnknownVariableType]
             return f"[{', '.join(map(_value, items))}]"

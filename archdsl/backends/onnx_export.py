@@ -101,10 +101,14 @@ def prepare(request: Request) -> tuple[ModelProto, list[Initializer]]:
     arrays = _arrays(request)
     if request.fold:
         block, arrays = fold_affine(block, arrays)
-    graph, used = lower(block, request.model.name, request.opset)
+    lowered = lower(block, request.model.name, request.opset)
     proto = _model(request.model, request.opset)
-    proto.graph.MergeFrom(graph)
-    initializers = [_initializer(operand, arrays[path]) for path, operand in used.items()]
+    proto.graph.MergeFrom(lowered.graph)
+    initializers = [_initializer(o, arrays[path]) for path, o in lowered.weights.items()]
+    initializers += [
+        _initializer(packing.operand, partial(packing.array, arrays))
+        for packing in lowered.packings
+    ]
     return proto, initializers
 
 
@@ -124,10 +128,10 @@ def _demand_opset(opset: int) -> None:
 
 
 def _lower_unfolded(model: Model, opset: int, training_outputs: bool) -> frozenset[str]:
-    """The paths of the weights that the unfolded graph uses."""
+    """The paths of the weights that the unfolded graph needs."""
     _demand_opset(opset)
     block = flatten(model, keep_training=training_outputs)
-    return frozenset(lower(block, model.name, opset)[1])
+    return lower(block, model.name, opset).paths
 
 
 def _arrays(request: Request) -> Arrays:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto
 
 from archdsl.backends.arrays import numpy_dtype
+from archdsl.backends.onnx_packing import Packing
 from archdsl.backends.onnx_shapes import Sizes, reshape_target
 from archdsl.diagnostics import InternalError
 from archdsl.ir.dims import Dim
-from archdsl.ir.lowering import Operand, Rows
+from archdsl.ir.lowering import Operand, Operands, Rows, ScanStep
 from archdsl.ir.types import DType, TensorType
 
 ELEMENT_TYPES: Mapping[DType, int] = {
@@ -32,14 +32,6 @@ ELEMENT_TYPES: Mapping[DType, int] = {
         (DType.BOOL, "BOOL"),
     )
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Packing:
-    """An initializer made of weights' rows, the weights under their paths."""
-
-    operand: Operand
-    groups: tuple[tuple[Rows, ...], ...]
 
 
 class GraphBuilder:
@@ -106,6 +98,7 @@ class GraphBuilder:
                 self._scope = ""
                 operand = self.node("Identity", operand, type=operand.type)
             renamed[operand.name] = name
+        self._drop_unread(set(renamed))
         self._rename(renamed)
         for name, operand in outputs:
             self._graph.output.add(name=name).type.CopyFrom(self._type_proto(operand.type))
@@ -114,12 +107,27 @@ class GraphBuilder:
                 self._graph.value_info.add(name=name).type.CopyFrom(self._type_proto(type))
         return self._graph
 
+    def _drop_unread(self, wanted: set[str]) -> None:
+        """Drop what only makes those outputs of an operator that nothing reads."""
+        nodes, constants = self._graph.node, self._graph.initializer
+        for place in reversed(range(len(nodes))):
+            if not wanted.isdisjoint(nodes[place].output):
+                wanted.update(name for node in with_bodies(nodes[place]) for name in node.input)
+                continue
+            for name in nodes[place].output:
+                del self._types[name]
+            del nodes[place]
+        for place in reversed(range(len(constants))):
+            if constants[place].name not in wanted:
+                del constants[place]
+
     def _rename(self, renamed: Mapping[str, str]) -> None:
-        for node in self._graph.node:
-            for names in (node.input, node.output):
-                for place, name in enumerate(names):
-                    if name in renamed:
-                        names[place] = renamed[name]
+        for outer in self._graph.node:
+            for node in with_bodies(outer):
+                for names in (node.input, node.output):
+                    for place, name in enumerate(names):
+                        if name in renamed:
+                            names[place] = renamed[name]
 
     # --------------------------------------------------------------------- what operators ask
 
@@ -254,6 +262,37 @@ class GraphBuilder:
             if name not in given:
                 self._graph.value_info.add(name=name).type.CopyFrom(self._type_proto(type))
 
+    def scan(
+        self,
+        step: ScanStep,
+        states: Operands,
+        sequences: Operands,
+        axis: int,
+        *,
+        reverse: bool,
+    ) -> tuple[Operands, Operands]:
+        length = sequences[0].type.dims[axis]
+        with self.body() as body:
+            found = tuple(self.body_input("state", state.type) for state in states)
+            elements = tuple(
+                self.body_input("element", sequence.type.without_axis(axis))
+                for sequence in sequences
+            )
+            left, given = step(found, elements)
+            self.body_outputs((*left, *given))
+        outputs = self.nodes(
+            "Scan",
+            *states,
+            *sequences,
+            types=[
+                *(state.type for state in states),
+                *(operand.type.with_axis(axis, length) for operand in given),
+            ],
+            body=body,
+            **scan_attributes((axis,) * len(sequences), (axis,) * len(given), reverse=reverse),
+        )
+        return outputs[: len(states)], outputs[len(states) :]
+
     # ------------------------------------------------------------------------------ mechanism
 
     def _append(
@@ -293,6 +332,33 @@ class GraphBuilder:
         if proto is None:
             proto = self._type_protos[type] = type_proto(type)
         return proto
+
+
+def with_bodies(node: NodeProto) -> Iterator[NodeProto]:
+    """A node, and all nodes of the graphs it holds."""
+    waiting = [node]
+    while waiting:
+        current = waiting.pop()
+        yield current
+        for attribute in current.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                waiting.extend(attribute.g.node)
+
+
+def scan_attributes(
+    axes: Sequence[int], stacked: Sequence[int], *, reverse: bool
+) -> dict[str, Any]:
+    """What Scan is told of the axes of its sequences and of what it stacks."""
+    direction = int(reverse)
+    attributes: dict[str, Any] = {
+        "num_scan_inputs": len(axes),
+        "scan_input_axes": axes,
+        "scan_input_directions": (direction,) * len(axes),
+    }
+    if stacked:
+        attributes["scan_output_axes"] = stacked
+        attributes["scan_output_directions"] = (direction,) * len(stacked)
+    return attributes
 
 
 def type_proto(type: TensorType) -> TypeProto:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from onnx import GraphProto
 
-from archdsl.backends.onnx_graph import GraphBuilder
+from archdsl.backends.onnx_graph import GraphBuilder, scan_attributes
+from archdsl.backends.onnx_packing import Packing
 from archdsl.diagnostics import InternalError
 from archdsl.ir.lowering import Operand, Unsupported
 from archdsl.ir.model import Block, Member, Node, Scan
@@ -32,11 +33,27 @@ class NotExportableError(Exception):
         self.refusals = tuple(refusals)
 
 
-def lower(block: Block, name: str, opset: int) -> tuple[GraphProto, Mapping[str, Operand]]:
-    """The graph of a flat block, and the weights it uses in the order of their first use."""
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A graph without its weights: those it uses as they are, and those packed of several."""
+
+    graph: GraphProto
+    weights: Mapping[str, Operand]
+    packings: Sequence[Packing]
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """The paths of all weights that are needed."""
+        packed = (rows.weight for packing in self.packings for rows in packing.rows)
+        return frozenset([*self.weights, *packed])
+
+
+def lower(block: Block, name: str, opset: int) -> Lowered:
+    """The graph of a flat block, its weights in the order of their first use."""
     lowering = _Lowering(block, name, opset)
     lowering.run()
-    return lowering.graph(), lowering.builder.used_weights
+    builder = lowering.builder
+    return Lowered(lowering.graph(), builder.used_weights, tuple(builder.packings.values()))
 
 
 class _Lowering:
@@ -112,18 +129,13 @@ class _Lowering:
             self.builder.body_outputs([self.operands[value] for value in scan.results])
         yields = len(scan.stacked)
         order = (*node.outputs[yields:], *node.outputs[:yields])
-        direction = int(scan.reverse)
         outputs = self.builder.nodes(
             "Scan",
             *initials,
             *sequences,
             types=[self.block.type(value) for value in order],
             body=body,
-            num_scan_inputs=count,
-            scan_input_axes=scan.axes,
-            scan_input_directions=(direction,) * count,
-            scan_output_axes=scan.stacked if yields else None,
-            scan_output_directions=(direction,) * yields if yields else None,
+            **scan_attributes(scan.axes, scan.stacked, reverse=scan.reverse),
         )
         self.operands.update(zip(order, outputs, strict=True))
 

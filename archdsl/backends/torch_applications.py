@@ -293,8 +293,7 @@ class Applications:
 
     def branch(self, condition: Formula, then: Rows[Step], otherwise: Rows[Step]) -> None:
         arms = [
-            self._inner(rows, is_loop=False, variables=self.variables)
-            for rows in (then, otherwise)
+            self._inner(rows, is_loop=False, variables=self.variables) for rows in (then, otherwise)
         ]
         for arm, rows in zip(arms, (then, otherwise), strict=True):
             merge(rows, arm)

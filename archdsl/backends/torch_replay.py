@@ -7,6 +7,7 @@ must be exactly one of the expanded ones, in whatever way the merging came about
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from archdsl.backends.torch_cases import Case, Mismatch
@@ -41,6 +42,14 @@ def verify(template: Template, traced: Trace, classes: Mapping[str, Template]) -
         raise Mismatch(f"not computable: {problem}") from problem
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """A step that the template has to apply, as often as it stands there."""
+
+    step: Step
+    count: int = 1
+
+
 class _Replay:
     def __init__(self, template: Template, traced: Trace, classes: Mapping[str, Template]) -> None:
         self.template = template
@@ -54,9 +63,11 @@ class _Replay:
         self.made: dict[str, Make] = {}
         self.cases: dict[str, Case] = {}
         self.value: dict[Variable, int] = {}
-        self.waiting: dict[Any, list[Step]] = {}
+        self.same: dict[int, int] = {}
+        """Values that are computed as an earlier one was, which then stands for both."""
+        self.waiting: dict[Any, list[_Waiting]] = {}
         for step in traced.steps:
-            self.waiting.setdefault(_key(step.callee, step.inputs), []).append(step)
+            self._await(step)
         self.left = len(traced.steps)
 
     def run(self) -> None:
@@ -69,10 +80,23 @@ class _Replay:
         self._apply(self.template.applications, self.case)
         self._apply(self.template.training, self.case)
         for output, port in zip(self.template.outputs, block.outputs, strict=True):
-            if self.value[output.variable] != self.traced.value(port.value):
+            if self.value[output.variable] != self._one(self.traced.value(port.value)):
                 raise Mismatch(f"output {output.name}")
         if self.left:
             raise Mismatch("something is not applied")
+
+    def _one(self, value: int) -> int:
+        return self.same.get(value, value)
+
+    def _await(self, step: Step) -> None:
+        inputs = tuple(self._one(value) for value in step.inputs)
+        waiting = self.waiting.setdefault(_key(step.callee, inputs), [])
+        for other in waiting:
+            if other.step.invocation == step.invocation and _is_twin(other.step, step):
+                other.count += 1
+                self.same.update(zip(step.outputs, other.step.outputs, strict=True))
+                return
+        waiting.append(_Waiting(step))
 
     # ----------------------------------------------------------------------------- constructions
 
@@ -204,15 +228,21 @@ class _Replay:
         self, callee: Any, inputs: tuple[int, ...], invocation: Invocation | None = None
     ) -> tuple[int, ...]:
         """The outputs of the one step that applies this to these values."""
-        steps = self.waiting.get(_key(callee, inputs), [])
-        for place, step in enumerate(steps):
-            if step.invocation != invocation:
+        for waiting in self.waiting.get(_key(callee, inputs), []):
+            step = waiting.step
+            if not waiting.count or step.invocation != invocation:
                 continue
             if isinstance(callee, str) or _is_alike(callee, step.callee, step.attributes):
-                del steps[place]
+                waiting.count -= 1
                 self.left -= 1
                 return step.outputs
         raise Mismatch("something else is applied")
+
+
+def _is_twin(one: Step, other: Step) -> bool:
+    if isinstance(one.callee, str) or isinstance(other.callee, str):
+        return one.callee == other.callee
+    return same(one.callee, other.callee) and len(one.outputs) == len(other.outputs)
 
 
 def _key(callee: Any, inputs: tuple[int, ...]) -> Any:

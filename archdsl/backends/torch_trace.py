@@ -123,7 +123,9 @@ class _Tracer:
         for node in self.block.nodes:
             if node.member is not None:
                 self.first_use.setdefault(node.member, node)
-        self.needed = _needed_in_inference(self.block)
+        outputs = self.block.outputs
+        self.needed = _needed(self.block, {p.value for p in outputs if not p.training})
+        self.needed_in_training = _needed(self.block, {port.value for port in outputs})
 
     def run(self) -> None:
         _refuse_names(self.block)
@@ -211,6 +213,8 @@ class _Tracer:
 
     def _add(self, node: Node, functions: set[str]) -> None:
         inputs = tuple(self.trace.value(value) for value in node.inputs)
+        if self.needed_in_training.isdisjoint(node.outputs):
+            return
         training = self.needed.isdisjoint(node.outputs)
         if node.member is not None and node.member not in functions:
             for value in inputs:
@@ -259,8 +263,8 @@ def _refuse_names(block: Block) -> None:
         )
 
 
-def _needed_in_inference(block: Block) -> set[int]:
-    wanted = {port.value for port in block.outputs if not port.training}
+def _needed(block: Block, wanted: set[int]) -> set[int]:
+    """The values that some values are made of, and those themselves."""
     for node in reversed(block.nodes):
         if not wanted.isdisjoint(node.outputs):
             wanted.update(node.inputs)

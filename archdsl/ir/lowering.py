@@ -128,8 +128,10 @@ class Rows:
     stop: int
 
 
-Step = Callable[[Sequence[Operand], Sequence[Operand]], tuple[Sequence[Operand], Sequence[Operand]]]
-"""From the states and one element of each sequence to the next states and the results."""
+Operands = tuple[Operand, ...]
+
+ScanStep = Callable[[Operands, Operands], tuple[Operands, Operands]]
+"""From the states and one element of each sequence to the next states and what is given out."""
 
 
 class Unsupported(Exception):
@@ -167,16 +169,26 @@ class OnnxGraph(Protocol):
         ...
 
     def packed(self, name: str, groups: Sequence[Sequence[Rows]], dtype: DType) -> Operand:
-        """An initializer made of the operator's own weights: the rows of a group follow each
-        other, the groups stand along a new first axis. Beside equal ones its name is shared."""
+        """An initializer made of the operator's own weights, in that element type.
+
+        The rows of a group follow each other; the groups stand along a new first axis.
+        """
         ...
 
     def scan(
-        self, step: Step, states: Sequence[Operand], sequences: Sequence[Operand], axis: int,
-        *, backwards: bool,
-    ) -> tuple[Sequence[Operand], Sequence[Operand]]:
-        """Append a Scan along an axis of the sequences; gives the last states, and the results of
-        all steps along that axis. What `step` appends may read everything outside."""
+        self,
+        step: ScanStep,
+        states: Operands,
+        sequences: Operands,
+        axis: int,
+        *,
+        reverse: bool,
+    ) -> tuple[Operands, Operands]:
+        """Append a Scan along an axis of the sequences, from the last step to the first if reverse.
+
+        Gives the final states, and what all steps give out, stacked along that axis. The nodes
+        that `step` appends may read everything around.
+        """
         ...
 
     def constant(self, value: Any, dtype: DType) -> Operand:

@@ -17,6 +17,7 @@ from archdsl.ops import padding as padding
 from archdsl.ops import patterns as patterns
 from archdsl.ops import pool as pool
 from archdsl.ops import rectifiers as rectifiers
+from archdsl.ops import recurrent as recurrent
 from archdsl.ops import reduce as reduce
 from archdsl.ops import resize as resize
 from archdsl.ops import shape as shape

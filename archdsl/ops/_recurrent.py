@@ -85,7 +85,6 @@ class Recurrent(Op):
                 f"the input must have 3 axes ({axes}), but is {x}",
                 help="give a single sequence a batch axis of size 1" if x.rank == 2 else None,
                 inputs=(0,),
-                code="rank-mismatch",
             )
         x.expect_floating()
         known_width(x, 2, FEATURES)
@@ -110,7 +109,7 @@ class Recurrent(Op):
         name = type(self).input_names()[place]
         message = f"`{name}` must be {expected}, but is {state}"
         if state.rank != 3:
-            raise ShapeError(message, inputs=(0, place), code="rank-mismatch")
+            raise ShapeError(message, inputs=(0, place))
         if state.dtype is not x.dtype:
             raise ShapeError(message, inputs=(0, place), code="dtype-mismatch")
         for found, wanted in zip(state.dims, expected.dims, strict=True):

@@ -59,7 +59,7 @@ class Linear(Op, layer="Linear"):
         )
 
     def onnx(self, g: OnnxGraph, x: Operand) -> Operand:
-        return _affine_map(g, x, g.weight("weight"), g.weight("bias") if self.bias else None)
+        return affine_map(g, x, g.weight("weight"), g.weight("bias") if self.bias else None)
 
 
 class LinearFunction(Op, function="linear"):
@@ -120,7 +120,7 @@ class LinearFunction(Op, function="linear"):
     def onnx(
         self, g: OnnxGraph, x: Operand, weight: Operand, bias: Operand | None = None
     ) -> Operand:
-        return _affine_map(g, x, weight, bias)
+        return affine_map(g, x, weight, bias)
 
 
 class Embedding(Op, layer="Embedding"):
@@ -277,7 +277,8 @@ def _demand_same_dtype(first: TensorType, other: TensorType, place: int) -> None
         )
 
 
-def _affine_map(g: OnnxGraph, x: Operand, weight: Operand, bias: Operand | None) -> Operand:
+def affine_map(g: OnnxGraph, x: Operand, weight: Operand, bias: Operand | None) -> Operand:
+    """The last axis of `x` mapped by a weight as torch has it, output features first."""
     result = x.type.with_dim(-1, weight.type.dims[0])
     if x.type.rank == 2:
         return g.node("Gemm", x, weight, bias, type=result, transB=1)

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Literal
 
 from archdsl.ir.dims import Dim
-from archdsl.ir.lowering import Input, Invocation, Module, OnnxGraph, Operand
+from archdsl.ir.lowering import Input, Invocation, Module, OnnxGraph, Operand, Operands
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.ops._fields import NonNegative
 from archdsl.ops._recurrent import Recurrent
-from archdsl.ops._recurrent_onnx import Fused, Step, lowered
+from archdsl.ops._recurrent_onnx import Elementwise, Fused, lowered
 
 _KEYWORDS = ("num_layers", "bias", "batch_first", "dropout", "bidirectional")
 
@@ -38,15 +38,13 @@ class RNN(Recurrent, layer="RNN"):
     def torch_module(self, x: TensorType, h0: TensorType | None = None) -> Module:
         return self.module(x, ("num_layers", "nonlinearity", *_KEYWORDS[1:]))
 
-    def onnx(self, g: OnnxGraph, x: Operand, h0: Operand | None = None) -> tuple[Operand, ...]:
+    def onnx(self, g: OnnxGraph, x: Operand, h0: Operand | None = None) -> Operands:
         function = self.nonlinearity.capitalize()
         activations = (function,) * len(self.directions)
         fused = Fused("RNN", (0,), {} if function == "Tanh" else {"activations": activations})
 
-        def cell(
-            g: OnnxGraph, inputs: Operand, recurrent: Operand, states: tuple[Operand, ...]
-        ) -> tuple[Operand, ...]:
-            total = g.node("Add", inputs, recurrent, type=inputs.type)
+        def cell(g: OnnxGraph, inputs: Operand, recurrent: Operand, states: Operands) -> Operands:
+            total = Elementwise(g).plus(inputs, recurrent)
             return (g.node(function, total, type=total.type),)
 
         return lowered(g, self, x, (h0,), fused, cell)
@@ -115,7 +113,7 @@ class LSTM(Recurrent, layer="LSTM"):
 
     def onnx(
         self, g: OnnxGraph, x: Operand, h0: Operand | None = None, c0: Operand | None = None
-    ) -> tuple[Operand, ...]:
+    ) -> Operands:
         # torch has the gates in the order i, f, g, o, ONNX in the order i, o, f, g.
         fused = Fused("LSTM", (0, 3, 1, 2))
         return lowered(g, self, x, (h0, c0), None if self.proj_size else fused, _long_short_term)
@@ -141,7 +139,7 @@ class GRU(Recurrent, layer="GRU"):
     def torch_module(self, x: TensorType, h0: TensorType | None = None) -> Module:
         return self.module(x, _KEYWORDS)
 
-    def onnx(self, g: OnnxGraph, x: Operand, h0: Operand | None = None) -> tuple[Operand, ...]:
+    def onnx(self, g: OnnxGraph, x: Operand, h0: Operand | None = None) -> Operands:
         # torch has the gates in the order r, z, n, ONNX in the order z, r, n.
         fused = Fused("GRU", (1, 0, 2), {"linear_before_reset": 1})
         return lowered(g, self, x, (h0,), fused, _gated)
@@ -160,9 +158,9 @@ def _inferred(
 
 
 def _long_short_term(
-    g: OnnxGraph, inputs: Operand, recurrent: Operand, states: tuple[Operand, ...]
-) -> tuple[Operand, ...]:
-    step = Step(g)
+    g: OnnxGraph, inputs: Operand, recurrent: Operand, states: Operands
+) -> Operands:
+    step = Elementwise(g)
     gates = step.parts(step.plus(inputs, recurrent), 4)
     entry, forget, output = (step.sigmoid(gates[place]) for place in (0, 1, 3))
     kept = step.times(forget, states[1])
@@ -170,10 +168,8 @@ def _long_short_term(
     return step.times(output, step.tanh(memory)), memory
 
 
-def _gated(
-    g: OnnxGraph, inputs: Operand, recurrent: Operand, states: tuple[Operand, ...]
-) -> tuple[Operand, ...]:
-    step = Step(g)
+def _gated(g: OnnxGraph, inputs: Operand, recurrent: Operand, states: Operands) -> Operands:
+    step = Elementwise(g)
     given, known = step.parts(inputs, 3), step.parts(recurrent, 3)
     reset, update = (step.sigmoid(step.plus(given[place], known[place])) for place in (0, 1))
     new = step.tanh(step.plus(given[2], step.times(reset, known[2])))
