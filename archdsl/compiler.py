@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -194,7 +194,7 @@ class Compilation:
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def _no_collection() -> Generator[None]:
     """Put off the cyclic garbage collector: a compilation keeps nearly all that it makes."""
     was_on = gc.isenabled()
     gc.disable()

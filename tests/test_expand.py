@@ -175,7 +175,8 @@ TEXTS = {
     "what is required": """
         block Heads(heads: int)(x: [B, T, D]) -> [B, T, D] {
           require D % heads == 0, "{D} into \\"{heads}\\" \\{heads\\}"
-          return x -> rearrange("B T (h e) -> B h T e", h=heads) -> rearrange("B h T e -> B T (h e)")
+          y = x -> rearrange("B T (h e) -> B h T e", h=heads)
+          return y -> rearrange("B h T e -> B T (h e)")
         }
         model m(x: [B, T, D]) -> [B, T, D] {
           require D % 4 == 0 and (T > 2 or not T != 1), "a\\tb"
@@ -188,7 +189,8 @@ TEXTS = {
           return softmax = x -> Linear(4) -> in: Linear(4) -> concat: Linear(4)
         }""",
     "recurrence": """
-        cell Step(hidden: int)(x: [B, I], h: [B, hidden], c: [B, hidden]) -> [B, hidden], [B, hidden] {
+        cell Step(hidden: int)(x: [B, I], h: [B, hidden], c: [B, hidden])
+            -> [B, hidden], [B, hidden] {
           param bias: [hidden] = zeros
           z = concat(x, h, axis=1)
           c = sigmoid(z -> forget: Linear(hidden)) * c + tanh(z -> update: Linear(hidden)) + bias

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from archdsl.backends.torch_formula import Formula, NoFormulaError
-from archdsl.backends.torch_lowering import Written, slice_parts
+from archdsl.backends.torch_lowering import Written, rewrite, slice_parts
 from archdsl.backends.torch_template import Label
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Index, Infix, Module
@@ -209,6 +209,8 @@ def fit_lowered(
     `attributes` are the operators' own, for keywords that are left out where they are the default.
     """
     first = row[0]
+    if len(row) == 1:
+        return rewrite(first, lambda leaf: _fit_alone(leaf, cases))
     if any(type(value) is not type(first) for value in row) and not _are_scalars(row):
         raise Mismatch("different forms")
 
@@ -233,6 +235,10 @@ def fit_lowered(
             return items if isinstance(first, list) else tuple(items)
         case _:
             return fit(row, cases, variables)
+
+
+def _fit_alone(leaf: Any, cases: Sequence[Case]) -> Any:
+    return fit([leaf], cases) if isinstance(leaf, Dim | Written) else leaf
 
 
 def _are_scalars(row: Row) -> bool:

@@ -26,9 +26,8 @@ def class_templates(model: Model) -> list[Template]:
     for keys in _groups(model):
         traces = [traced[key] for key in keys]
         defaults = _defaults(model, keys)
-        for members in _mergeable(traces, known, defaults):
-            name = names.claim_class(members[0].block.name)
-            template = _merged(members, Wanted(name, known, defaults))
+        for members, template in _written_together(traces, known, defaults):
+            template.name = names.claim_class(members[0].block.name)
             templates.append(template)
             known.update((member.key, template) for member in members)
     root = templates[-1]
@@ -38,16 +37,46 @@ def class_templates(model: Model) -> list[Template]:
     return templates
 
 
-def _merged(traces: Sequence[Trace], wanted: Wanted) -> Template:
-    """The class, with loops and conditions if they hold; else just as it was expanded."""
+_Together = tuple[Sequence[Trace], Template]
+
+
+def _written_together(
+    traces: Sequence[Trace], known: Mapping[str, Template], defaults: Mapping[str, Any]
+) -> list[_Together]:
+    """The specialisations that make one class: all, or those of one skeleton, or each by itself."""
+    wanted = Wanted(known, defaults)
     try:
-        return _verified(traces, wanted)
+        return [(traces, _verified(traces, wanted))]
     except Mismatch:
-        expanded = Wanted(wanted.name, wanted.classes, {}, expanded=True)
+        pass
+    alike: dict[Any, list[Trace]] = {}
+    for traced in traces:
+        alike.setdefault(_skeleton(traced, known), []).append(traced)
+    found: list[_Together] = []
+    for group in alike.values():
+        found += _alike_together(group, wanted)
+    return found
+
+
+def _alike_together(traces: Sequence[Trace], wanted: Wanted) -> list[_Together]:
+    if len(traces) > 1:
+        try:
+            return [(traces, _verified(traces, wanted))]
+        except Mismatch:
+            pass
+    return [([traced], _by_itself(traced, wanted)) for traced in traces]
+
+
+def _by_itself(traced: Trace, wanted: Wanted) -> Template:
+    """The class of one specialisation: with loops if they hold, else just as it was expanded."""
     try:
-        return _verified(traces, expanded)
+        return _verified([traced], wanted)
+    except Mismatch:
+        expanded = Wanted(wanted.classes, {}, expanded=True)
+    try:
+        return _verified([traced], expanded)
     except Mismatch as problem:
-        raise InternalError(f"block {traces[0].block.name} has no PyTorch form") from problem
+        raise InternalError(f"block {traced.block.name} has no PyTorch form") from problem
 
 
 def _verified(traces: Sequence[Trace], wanted: Wanted) -> Template:
@@ -55,35 +84,6 @@ def _verified(traces: Sequence[Trace], wanted: Wanted) -> Template:
     for traced in traces:
         verify(template, traced, wanted.classes)
     return template
-
-
-def _mergeable(
-    traces: Sequence[Trace], known: Mapping[str, Template], defaults: Mapping[str, Any]
-) -> list[list[Trace]]:
-    """The specialisations that make one class together: all, or those of one skeleton, or one."""
-    waiting = [list(traces)]
-    if not _can_merge(traces, known, defaults):
-        alike: dict[Any, list[Trace]] = {}
-        for traced in traces:
-            alike.setdefault(_skeleton(traced, known), []).append(traced)
-        waiting = list(alike.values())
-    found: list[list[Trace]] = []
-    for group in waiting:
-        if len(group) == 1 or _can_merge(group, known, defaults):
-            found.append(group)
-        else:
-            found += [[traced] for traced in group]
-    return found
-
-
-def _can_merge(
-    traces: Sequence[Trace], known: Mapping[str, Template], defaults: Mapping[str, Any]
-) -> bool:
-    try:
-        _verified(traces, Wanted("", known, defaults))
-    except Mismatch:
-        return False
-    return True
 
 
 def _skeleton(traced: Trace, known: Mapping[str, Template]) -> Any:

@@ -67,6 +67,7 @@ class Constructor:
         self._plan_conditions()
         self._write_weights()
         self._write_items(template.constructions, "self", (), None, names.parameter, BODY)
+        self._write_scoped_weights(names.parameter)
 
     # ------------------------------------------------------------------------------- conditions
 
@@ -292,7 +293,37 @@ class Constructor:
 
     def _write_weights(self) -> None:
         for weight in self.template.weights:
-            self._write_weight(weight, self.names.parameter)
+            if "." not in weight.name:
+                self._write_weight(weight, self.names.parameter)
+
+    def _write_scoped_weights(self, variables: Variables) -> None:
+        """Weights declared in a labelled scope belong to the container of that scope."""
+        for weight in self.template.weights:
+            *path, name = weight.name.split(".")
+            if not path:
+                continue
+            owner = self._owner(path, variables)
+            code, is_begun = _empty(weight, variables)
+            if weight.kind == "parameter":
+                code = call("nn.Parameter", [code])
+            register = f"{owner}.register_{weight.kind}"
+            self.lines += lay_out("", call(register, [Code(string(name)), code]), BODY)
+            if not is_begun:
+                self._write_init(f"{owner}.{name}", weight.init, variables, BODY)
+
+    def _owner(self, path: Sequence[str], variables: Variables) -> str:
+        """The container of a labelled scope, made here if the scope holds nothing but weights."""
+        scopes = self.names.scopes
+        text, outer = "self", tuple[str, ...]()
+        for label in path:
+            inner, scope = (*outer, label), scopes.get(outer)
+            if inner not in scopes:
+                if scope is not None and scope.kind == "Sequential":
+                    raise Unsupported("a chain of layers cannot hold a scope of weights alone")
+                self._assign(text, None, (label,), call("nn.Module"), variables, BODY)
+                scopes[inner] = Container((label,), "Module", (), indexed=False)
+            text, outer = reach(text, (label,), scope, variables), inner
+        return text
 
     def _write_weight(self, weight: Weight, variables: Variables) -> None:
         code, is_begun = _empty(weight, variables)

@@ -44,7 +44,6 @@ from archdsl.ir.op import Weight
 class Wanted:
     """How a class is to be written."""
 
-    name: str
     classes: Mapping[str, Template]
     defaults: Mapping[str, Any]
     expanded: bool = False
@@ -85,7 +84,7 @@ class _Merger:
             for at, port in enumerate(first.outputs)
         ]
         template = Template(
-            name=self.wanted.name,
+            name=first.name,
             doc=first.doc,
             parameters=(),
             defaults={},

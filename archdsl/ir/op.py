@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from archdsl.ir.obligations import Obligations
 
 
+InitArgument = float | str | tuple[Any, ...]
+"""A number, a choice by name, or nested tuples of numbers (the very values)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Init:
     """How a weight begins: a distribution of `torch.nn.init` with its arguments.
@@ -28,10 +32,10 @@ class Init:
     """
 
     kind: str
-    arguments: tuple[tuple[str, float | str], ...] = ()
+    arguments: tuple[tuple[str, InitArgument], ...] = ()
 
     @staticmethod
-    def of(kind: str, **arguments: float | str) -> Init:
+    def of(kind: str, **arguments: InitArgument) -> Init:
         return Init(kind, tuple(arguments.items()))
 
 

@@ -122,10 +122,10 @@ class Body:
         self, statements: Sequence[ast.Statement], env: Environment, span: Span
     ) -> Evaluated:
         """The value of a scope: what it returns, or its last expression."""
-        *before, last = statements or (None,)
-        if last is None:
+        if not statements:
             raise Problem(problems.empty_scope(span))
-        returned = self.run([item for item in before if item is not None], env)
+        *before, last = statements
+        returned = self.run(before, env)
         if returned is None and not isinstance(last, ast.ExpressionStatement):
             returned = self.run([last], env)
         if isinstance(returned, Unknown):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -72,7 +72,7 @@ class BlockBuilder:
     # ------------------------------------------------------------------------------- names
 
     @contextmanager
-    def frame(self, frame: Frame) -> Iterator[None]:
+    def frame(self, frame: Frame) -> Generator[None]:
         """Everything added inside belongs to this loop pass or branch."""
         before = self.frames
         self.frames = (*before, frame)
@@ -82,7 +82,7 @@ class BlockBuilder:
             self.frames = before
 
     @contextmanager
-    def labelled(self, label: str, span: Span) -> Iterator[None]:
+    def labelled(self, label: str, span: Span) -> Generator[None]:
         """Layers added inside are numbered afresh under the label."""
         before = self.names
         self.names = NameScope(f"{self.claim(label, span, scope=True)}.")
@@ -184,7 +184,7 @@ class BlockBuilder:
         return outputs
 
     @contextmanager
-    def region(self) -> Iterator[list[Node]]:
+    def region(self) -> Generator[list[Node]]:
         """Nodes added inside are collected apart."""
         before, self.nodes = self.nodes, []
         try:

@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from archdsl.semantics.body import Body
 
 
+Applicable = Template | Instance | StaticFunction | Initialiser | Unknown
+"""What a call can be a call of."""
+
+
 class Calls:
     """Calls and applications of one block."""
 
@@ -116,7 +120,7 @@ class Calls:
 
     # --------------------------------------------------------------------------- what is called
 
-    def _function(self, node: ast.Call, env: Environment) -> Evaluated:
+    def _function(self, node: ast.Call, env: Environment) -> Applicable:
         if isinstance(node.function, ast.Name) and env.find(node.function.text) is None:
             name = node.function.text
             if name in INITIALISERS and name not in REGISTRY:

@@ -10,7 +10,7 @@ from archdsl.ir.dims import Dim
 from archdsl.semantics import statics
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment
-from archdsl.semantics.values import UNKNOWN, Evaluated, Predicate, Truth, Unknown, describe
+from archdsl.semantics.values import UNKNOWN, Evaluated, Predicate, Unknown
 from archdsl.source import Span
 from archdsl.syntax import ast
 
@@ -68,12 +68,9 @@ def _comparison(
         claim = Compare(left.without_origin(), symbol, right.without_origin())  # pyright: ignore
         return claim if claim.truth is None else claim.truth
     try:
-        result: Evaluated = statics.compare(symbol, left, right, body.builder.facts)
+        return statics.compare(symbol, left, right, body.builder.facts).value
     except statics.StaticError as error:
         raise Problem(problems.static_error(span, str(error))) from None
-    if not isinstance(result, Truth):
-        raise Problem(problems.wrong_kind(span, "a condition", describe(result)))
-    return result.value
 
 
 def predicate_of(body: Body, node: ast.Expression, env: Environment) -> Evaluated:

@@ -66,13 +66,33 @@ class Expressions:
 
     def __init__(self, body: Body) -> None:
         self._body = body
+        self._handlers: dict[type[ast.Expression], Callable[[Any, Environment], Evaluated]] = {
+            ast.Name: self.lookup,
+            ast.Integer: self._integer,
+            ast.Real: self._real,
+            ast.String: self._string,
+            ast.Constant: self._constant,
+            ast.ListLiteral: self._list,
+            ast.Call: self._call,
+            ast.Index: self._index,
+            ast.Attribute: self._attribute,
+            ast.Unary: self._unary,
+            ast.Chain: self._chain,
+            ast.Choice: self._choice,
+            ast.Pipeline: self._flow,
+            ast.Stage: self._flow,
+            ast.Merge: self._flow,
+            ast.Scope: self._flow,
+            ast.Repeat: self._flow,
+            ast.Scan: self._scan,
+        }
 
     def evaluate(self, node: ast.Expression, env: Environment) -> Evaluated:
         """The value of an expression; a layer without input stays a template."""
         program = self._body.program
         program.enter(node.span)
         try:
-            return _HANDLERS[type(node)](self, node, env)
+            return self._handlers[type(node)](node, env)
         finally:
             program.leave()
 
@@ -330,25 +350,3 @@ class Expressions:
 def _bracketed(text: str) -> str:
     return f"({text})" if " and " in text or " or " in text else text
 
-
-_HANDLERS: dict[type[ast.Expression], Callable[[Expressions, Any, Environment], Evaluated]] = {
-    ast.Name: Expressions.lookup,
-    ast.Integer: Expressions._integer,
-    ast.Real: Expressions._real,
-    ast.String: Expressions._string,
-    ast.Constant: Expressions._constant,
-    ast.ListLiteral: Expressions._list,
-    ast.Call: Expressions._call,
-    ast.Index: Expressions._index,
-    ast.Attribute: Expressions._attribute,
-    ast.Unary: Expressions._unary,
-    ast.Chain: Expressions._chain,
-    ast.Choice: Expressions._choice,
-    ast.Pipeline: Expressions._flow,
-    ast.Stage: Expressions._flow,
-    ast.Merge: Expressions._flow,
-    ast.Scope: Expressions._flow,
-    ast.Repeat: Expressions._flow,
-    ast.Scan: Expressions._scan,
-}
-"""What evaluates each kind of expression."""

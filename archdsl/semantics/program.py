@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from archdsl import problems
 from archdsl.diagnostics import Diagnostics
 from archdsl.ir.dims import Dim
-from archdsl.ir.model import Block, Model, Port
+from archdsl.ir.model import Block, Model, Port, Requirement
 from archdsl.ir.op import Weight
 from archdsl.ir.proof import Facts, smallest_admissible
 from archdsl.limits import LimitExceeded, Limits
@@ -95,7 +95,7 @@ class Program:
         self._depth -= 1
 
     @contextmanager
-    def deeper(self, span: Span) -> Iterator[None]:
+    def deeper(self, span: Span) -> Generator[None]:
         """A level that holds statements."""
         self.enter(span)
         try:
@@ -439,7 +439,7 @@ class Program:
         facts = Facts()
         for name in block.symbols:
             facts = facts.with_symbol(name)
-        derived = []
+        derived: list[Requirement] = []
         for requirement in block.requirements:
             if requirement.span in written:
                 facts = facts.assume(requirement.condition)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from copy import copy
 from typing import Any
 
 from lark import Token, UnexpectedCharacters, UnexpectedToken
@@ -28,7 +29,8 @@ class OneScanLexer(ContextualLexer):
         self.lexers: dict[Any, Any] = {}
         """Of the states that had to be asked."""
         self._ignored = self.root_lexer.ignore_types
-        (self._match,) = (mre.match for mre in self.root_lexer.scanner._mres)
+        (everything,) = self.root_lexer.scanner._mres
+        self._match = everything.match
         self._words = {
             kind: {terminal.pattern.value: terminal.name for terminal in callback.scanner.terminals}
             for kind, callback in self.root_lexer.callback.items()
@@ -89,8 +91,6 @@ class OneScanLexer(ContextualLexer):
 
 
 def _lexer_for(conf: Any, terminals: Collection[Any]) -> BasicLexer:
-    from copy import copy
-
     chosen = copy(conf)
     chosen.terminals, chosen.skip_validation = list(terminals), True
     return BasicLexer(chosen)

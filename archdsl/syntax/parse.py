@@ -14,6 +14,7 @@ from archdsl.resources import grammar_text, table_cache
 from archdsl.source import Source, Span
 from archdsl.syntax import ast
 from archdsl.syntax.hints import hint_for
+from archdsl.syntax.lexer import OneScanLexer
 from archdsl.syntax.newlines import NestingTooDeep, Newlines
 from archdsl.syntax.tree import LiteralError, TreeBuilder, interpolated
 
@@ -48,6 +49,7 @@ class _Parser:
             postlex=cast(Any, self.newlines),
             maybe_placeholders=True,
             cache=table_cache(),
+            _plugins={"ContextualLexer": OneScanLexer},
         )
 
     def parse(self, text: str, builder: TreeBuilder, nesting: int) -> ast.File:

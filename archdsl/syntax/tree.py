@@ -198,9 +198,7 @@ class TreeBuilder:
         if "{" in name:
             raise LiteralError(self._token(name), "the name of a weight has no `{…}`")
         kind = "parameter" if keyword.type == "PARAM" else "buffer"
-        return ast.WeightDeclaration(
-            self._across(children), kind, self._name(name), type_, value
-        )
+        return ast.WeightDeclaration(self._across(children), kind, self._name(name), type_, value)
 
     def yield_statement(self, children: Children) -> ast.Yield:
         return ast.Yield(self._across(children), tuple(children[1:]))
