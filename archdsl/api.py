@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from archdsl import problems
 from archdsl.compiler import Compilation, Setting
 from archdsl.diagnostics import ArchError, Diagnostic, Diagnostics, Severity
+from archdsl.garbage import uncollected
 from archdsl.ir.model import Model
 from archdsl.limits import Limits
 from archdsl.render import report
@@ -179,15 +181,15 @@ class Network:
         from archdsl.backends import onnx_export
 
         chosen = onnx_export.DEFAULT_OPSET if opset is None else opset
-        self._demand_exportable(chosen, training_outputs)
-        return onnx_export.export(
-            self.ir,
-            _arrays(weights),
-            opset=chosen,
-            seed=seed,
-            fold=fold,
-            training_outputs=training_outputs,
-        )
+        with self._exporting(chosen):
+            return onnx_export.export(
+                self.ir,
+                _arrays(weights),
+                opset=chosen,
+                seed=seed,
+                fold=fold,
+                training_outputs=training_outputs,
+            )
 
     def save_onnx(
         self,
@@ -211,38 +213,40 @@ class Network:
         from archdsl.backends import onnx_export
 
         chosen = onnx_export.DEFAULT_OPSET if opset is None else opset
-        self._demand_exportable(chosen, training_outputs)
-        onnx_export.save(
-            path,
-            self.ir,
-            _arrays(weights),
-            opset=chosen,
-            seed=seed,
-            fold=fold,
-            training_outputs=training_outputs,
-            external=external,
-            progress=progress,
-        )
-
-    def _demand_exportable(self, opset: int, training_outputs: bool) -> None:
-        from archdsl.backends.onnx_export import refusals
-
-        diagnostics = Diagnostics()
-        for refusal in refusals(self.ir, opset=opset, training_outputs=training_outputs):
-            diagnostics.add(
-                problems.unsupported_by_target(
-                    refusal.node.span if refusal.node else None,
-                    f"ONNX opset {opset}",
-                    refusal.reason,
-                    refusal.help,
-                )
+        with self._exporting(chosen):
+            onnx_export.save(
+                path,
+                self.ir,
+                _arrays(weights),
+                opset=chosen,
+                seed=seed,
+                fold=fold,
+                training_outputs=training_outputs,
+                external=external,
+                progress=progress,
             )
-        if diagnostics.has_errors:
-            raise _error(diagnostics, self._sources)
 
-    def summary(
-        self, depth: int | None = None, dims: Mapping[str, int] | None = None
-    ) -> Summary:
+    @contextmanager
+    def _exporting(self, opset: int) -> Generator[None]:
+        """Report what has no exact form at this opset; it is found before anything is written."""
+        from archdsl.backends.onnx_lowering import NotExportableError
+
+        try:
+            with uncollected():
+                yield
+        except NotExportableError as error:
+            target = f"ONNX opset {opset}"
+            found = Diagnostics(
+                [
+                    problems.unsupported_by_target(
+                        each.node.span if each.node else None, target, each.reason, each.help
+                    )
+                    for each in error.refusals
+                ]
+            )
+            raise _error(found, self._sources) from None
+
+    def summary(self, depth: int | None = None, dims: Mapping[str, int] | None = None) -> Summary:
         """The tree of blocks with shapes, parameters and multiply-adds.
 
         `depth` levels are unfolded; `dims` fills in sizes, which turns formulas into numbers.

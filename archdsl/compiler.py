@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import archdsl.ops  # noqa: F401  (fills the registry)
 from archdsl import problems
 from archdsl.diagnostics import Diagnostics, InternalError
 from archdsl.expectations import check_expectations
+from archdsl.garbage import uncollected
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import Model
 from archdsl.limits import LimitExceeded, Limits
@@ -67,7 +66,7 @@ class Compilation:
     @cached_property
     def file(self) -> FileScope | None:
         """The declarations of the file and of what it imports."""
-        with _no_collection():
+        with uncollected():
             return self._read()
 
     def _read(self) -> FileScope | None:
@@ -99,7 +98,7 @@ class Compilation:
         if chosen is None or self.diagnostics.has_errors:
             return None
         try:
-            with _no_collection():
+            with uncollected():
                 model = self._expand(self.file, chosen)
             if model is not None:
                 return model
@@ -191,18 +190,6 @@ class Compilation:
         if family is not None and not self._settings:
             found += [(s, env) for s in family.body if isinstance(s, ast.Expect)]
         return found
-
-
-@contextmanager
-def _no_collection() -> Generator[None]:
-    """Put off the cyclic garbage collector: a compilation keeps nearly all that it makes."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _evaluated(value: Setting) -> Evaluated:

@@ -83,6 +83,8 @@ class Case(_Entry):
     opsets: Sequence[int] = field(kw_only=True, default=(17,))
     values: Values | Sequence[Values | None] | None = field(kw_only=True, default=None)
     """How inputs are drawn: one way for all, or one for each."""
+    spread: float = field(kw_only=True, default=1.0)
+    """The standard deviation of drawn weights."""
     exact: bool = field(kw_only=True, default=True)
     """Whether the torch lowering has the oracle's very bits; else it keeps the parity rule."""
 
@@ -226,7 +228,9 @@ def trials(case: Case) -> Iterator[Trial]:
             _draw(generator, type, sizes, _values_of(case, place))
             for place, type in enumerate(types)
         )
-        weights = {w.name: _draw_weight(generator, w, sizes) for w in op.weights(*types)}
+        weights = {
+            w.name: _draw_weight(generator, w, sizes, case.spread) for w in op.weights(*types)
+        }
         yield Trial(case, op, types, sizes, inputs, weights)
 
 
@@ -269,13 +273,13 @@ def _draw_named(generator: np.random.Generator, shape: tuple[int, ...], values: 
 
 
 def _draw_weight(
-    generator: np.random.Generator, weight: Weight, sizes: Mapping[str, int]
+    generator: np.random.Generator, weight: Weight, sizes: Mapping[str, int], spread: float
 ) -> np.ndarray:
     shape = tuple(dim.evaluate(sizes) for dim in weight.dims)
     dtype = numpy_dtype(weight.dtype)
     if not weight.dtype.is_floating:
         return np.zeros(shape, dtype)
-    array = generator.standard_normal(shape)
+    array = generator.standard_normal(shape) * spread
     if "var" in weight.name:
         array = np.abs(array) + 0.5
     return array.astype(dtype)

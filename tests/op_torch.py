@@ -20,6 +20,7 @@ from archdsl.ir.lowering import (
     Infix,
     Input,
     InputOrNumber,
+    Lowest,
     Module,
     Own,
     Training,
@@ -64,6 +65,8 @@ class Interpreter:
                 return _SYMBOLS[symbol](self.run(left), self.run(right))
             case Index(value, items):
                 return self.run(value)[self.run(items)]
+            case Lowest(value):
+                return torch.finfo(self.run(value).dtype).min
             case _:
                 return self._plain(item)
 

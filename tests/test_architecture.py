@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
 
 LAYERS = [
-    {"source", "version"},
+    {"garbage", "source", "version"},
     {"diagnostics", "files", "limits", "resources"},
     {"problems"},
     {"render"},

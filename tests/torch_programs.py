@@ -83,9 +83,7 @@ class Program:
                 lines.append(f"{indent}}}")
         return lines
 
-    def _branch(
-        self, variables: list[str], loops: list[str], depth: int, indent: str
-    ) -> list[str]:
+    def _branch(self, variables: list[str], loops: list[str], depth: int, indent: str) -> list[str]:
         conditions = ["a", "n > 2", "not a", "n == m", "C == 4"]
         conditions += [f"{loop} {test}" for loop in loops for test in ("> 0", "== 1")]
         lines = [f"{indent}if {self.random.choice(conditions)} {{"]

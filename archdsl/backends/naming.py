@@ -20,8 +20,8 @@ MODULE_NAMES = frozenset(
         *("register_load_state_dict_post_hook", "register_load_state_dict_pre_hook"),
         *("register_module", "register_parameter", "register_state_dict_post_hook"),
         *("register_state_dict_pre_hook", "requires_grad_", "set_extra_state", "set_submodule"),
-        *("share_memory", "state_dict", "to", "to_empty", "training", "type", "update", "values"),
-        *("xpu", "zero_grad"),
+        *("share_memory", "state_dict", "to", "to_empty", "train", "training", "type"),
+        *("update", "values", "xpu", "zero_grad"),
     }
 )
 """What `nn.Module` and its containers already call something of their own."""
@@ -62,9 +62,10 @@ def identifier(name: str) -> str:
 def class_name(name: str) -> str:
     """A legal Python class name: `resnet50` becomes `Resnet50`."""
     text = identifier(name)
-    if text[0].isupper():
-        return text
-    return "".join(part[:1].upper() + part[1:] for part in text.split("_") if part) or "Model"
+    if not text[0].isupper():
+        words = [part[:1].upper() + part[1:] for part in text.split("_") if part]
+        text = identifier("".join(words) or "Model")
+    return text if text[0].isupper() else f"{text[0].upper()}{text[1:]}"
 
 
 class Namespace:

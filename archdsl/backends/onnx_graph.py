@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +13,9 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto
 from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.onnx_packing import Packing
 from archdsl.backends.onnx_shapes import Sizes, reshape_target
+from archdsl.backends.onnx_tables import truth_table
 from archdsl.diagnostics import InternalError
+from archdsl.ir.conditions import Condition
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Operand, Operands, Rows, ScanStep
 from archdsl.ir.types import DType, TensorType
@@ -56,6 +59,7 @@ class GraphBuilder:
         self._type_protos: dict[TensorType, TypeProto] = {}
         self._inputs: dict[str, Operand] = {}
         self._sizes = Sizes(self)
+        self._shared = ChainMap[tuple[str, Hashable], Operand]()
         self.used_weights: dict[str, Operand] = {}
         self.packings: dict[str, Packing] = {}
 
@@ -187,6 +191,16 @@ class GraphBuilder:
         self._constants[key] = operand
         return operand
 
+    def table(self, condition: Condition, axes: Mapping[str, int]) -> Operand:
+        return self.constant(truth_table(condition, axes), DType.BOOL)
+
+    def shared(self, scope: str, key: Hashable, make: Callable[[], Operand]) -> Operand:
+        known = self._shared.get((scope, key))
+        if known is None:
+            with self.within(scope):
+                known = self._shared[scope, key] = make()
+        return known
+
     def shape(self, dims: Sequence[Dim]) -> Operand:
         return self._sizes.shape(tuple(dims))
 
@@ -237,10 +251,12 @@ class GraphBuilder:
         self._around.append(self._types)
         self._graph = GraphProto(name=self._unique(f"{self._scope}/body", self._node_names))
         self._types, self._sizes = {}, Sizes(self)
+        self._shared = self._shared.new_child()
         try:
             yield self._graph
         finally:
             self._around.pop()
+            self._shared = self._shared.parents
             self._graph, self._types, self._sizes = outer
 
     def body_input(self, name: str, type: TensorType) -> Operand:

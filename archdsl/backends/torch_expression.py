@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from archdsl.backends.torch_formula import Formula
 from archdsl.backends.torch_layout import ATOM, Code, call, infix, list_of, prefix, tuple_of
 from archdsl.backends.torch_lowering import rewrite, slice_parts
 from archdsl.backends.torch_values import Variables, value_code
@@ -19,6 +20,7 @@ from archdsl.ir.lowering import (
     Infix,
     Input,
     InputOrNumber,
+    Lowest,
     Own,
     Training,
 )
@@ -52,6 +54,9 @@ class Place:
                 return infix(expression.symbol, self.code(expression.left), right)
             case Index():
                 return self._index(expression)
+            case Lowest():
+                value = self.code(expression.value).within(ATOM)
+                return Code(f"torch.finfo({value}.dtype).min")
             case tuple():
                 return tuple_of([self.code(item) for item in expression])
             case list():
@@ -120,6 +125,8 @@ def run_time_sizes(expression: Any) -> Iterator[str]:
     def visit(leaf: Any) -> Any:
         if isinstance(leaf, Dim):
             found.extend(sorted(leaf.symbols))
+        elif isinstance(leaf, Formula):
+            found.extend(leaf.names)
         return leaf
 
     rewrite(expression, visit)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from archdsl.backends.naming import FILE_NAMES, identifier
 from archdsl.backends.torch_expression import Place, reads_device, run_time_sizes, unpacked
 from archdsl.backends.torch_formula import Formula
 from archdsl.backends.torch_layout import INDENT, Code, call, fits, lay_out, prefix, tuple_of
@@ -19,22 +18,19 @@ from archdsl.backends.torch_template import (
     ApplyBranch,
     ApplyLoop,
     Carried,
-    Choice,
     Label,
     MemberCall,
     Output,
     Template,
     Variable,
 )
-from archdsl.backends.torch_values import LoopVariables, Variables, enclosing, loop_clause
+from archdsl.backends.torch_values import LoopVariables, Variables, loop_clause
+from archdsl.backends.torch_variables import Locals
 from archdsl.backends.torch_walk import (
     called_as_members,
-    count_reads,
     expressions,
     outer_reads,
-    walk,
 )
-from archdsl.diagnostics import InternalError
 
 BODY = 2
 DEEPEST_NESTING = 3
@@ -62,34 +58,19 @@ class Forward:
         self.names = names
         self.conditions = conditions
         self.lines: list[str] = []
-        self.name: dict[Variable, str] = {}
-        self.occupant: dict[str, Variable] = {}
         self.pending: dict[Variable, Pending] = {}
-        self.desired: dict[Variable, str] = {}
-        self.replaceable: set[Variable] = set()
-        self.held: Counter[str] = Counter()
-        self.reserved = set(FILE_NAMES)
-        self.loop_names: set[str] = set()
         self.sizes: dict[str, str] = {}
         self.device = "device"
         self.last_shape: object = template.inputs[0][1].shape if template.inputs else None
-        self.remaining = count_reads(template)
+        self.locals = Locals(template)
+        self.remaining = self.locals.remaining
         self.returned = {output.variable for output in template.outputs}
         self.branches = called_as_members(template)
-        self.hints = _hints(template, self.remaining)
-        self.arguments: list[str] = []
-        self.arguments += [self._argument(name, variable) for name, variable in template.inputs]
+        self.arguments = self.locals.arguments
         self._read_sizes()
         self._read_device()
 
     # ------------------------------------------------------------------------------- the opening
-
-    def _argument(self, name: str, variable: Variable) -> str:
-        text = identifier(name)
-        while text in self.reserved or text in self.occupant:
-            text += "_"
-        self._occupy(text, variable)
-        return text
 
     def _read_sizes(self) -> None:
         """Sizes that are used are read off the inputs first."""
@@ -109,7 +90,7 @@ class Forward:
     def _read_shape(self, place: int, axes: dict[int, str]) -> None:
         argument = self.arguments[place]
         for name in axes.values():
-            self.sizes[name] = self._fixed(name)
+            self.sizes[name] = self.locals.fixed(name)
         if len(axes) == 1:
             ((axis, name),) = axes.items()
             self._line(f"{self.sizes[name]} = {argument}.shape[{axis}]", BODY)
@@ -122,19 +103,11 @@ class Forward:
         items = [*self.template.applications, *self.template.training]
         if not any(reads_device(expression) for expression in expressions(items)):
             return
-        self.device = self._fixed("device")
+        self.device = self.locals.fixed("device")
         if self.arguments:
             self._line(f"{self.device} = {self.arguments[0]}.device", BODY)
         else:
             self._line(f"{self.device} = next(self.parameters()).device", BODY)
-
-    def _fixed(self, name: str) -> str:
-        """A variable that keeps its value to the end."""
-        text = identifier(name)
-        while (text in self.reserved and text != "device") or text in self.occupant:
-            text += "_"
-        self.reserved.add(text)
-        return text
 
     def variables(self, name: str) -> Code:
         """A size, loop variable or parameter where `forward` reads it."""
@@ -192,8 +165,10 @@ class Forward:
     def _apply(self, item: Apply, variables: Variables, depth: int) -> None:
         if not any(self.remaining[output] for output in item.outputs):
             return
-        is_function = not isinstance(item.callee, MemberCall)
-        counts = Counter(reads(item.callee, len(item.inputs))) if is_function else None
+        callee = item.callee
+        is_function = not isinstance(callee, MemberCall)
+        arguments = callee.arguments if isinstance(callee, MemberCall) else callee
+        counts = Counter(reads(arguments, len(item.inputs))) if arguments else None
         for place, variable in enumerate(item.inputs):
             pending = self.pending.get(variable)
             if pending is None:
@@ -237,7 +212,7 @@ class Forward:
             return self.pending[variable].code
         if variable.path is not None:
             return self._weight(variable.path)
-        return Code(self.name[variable])
+        return Code(self.locals.name[variable])
 
     def _weight(self, path: str) -> Code:
         *owners, name = path.split(".")
@@ -253,7 +228,7 @@ class Forward:
         return 0 if pending is None else pending.nesting
 
     def _fits(self, code: Code, item: Apply, depth: int) -> bool:
-        hint = self.hints.get(item.outputs[0], "") or "return"
+        hint = self.locals.hints.get(item.outputs[0], "") or "return"
         if fits(f"{hint} = {code.text}", depth):
             return True
         # A list of branches reads well with one branch a line.
@@ -276,15 +251,14 @@ class Forward:
 
     def _assign(self, targets: Sequence[Variable], pending: Pending, depth: int) -> None:
         for slot in pending.slots:
-            if slot in self.name and self.occupant[self.name[slot]] is not slot:
-                raise InternalError(f"variable {self.name[slot]} was overwritten too early")
+            self.locals.demand_current(slot)
             self.remaining[slot] -= 1
         names: list[str] = []
         for target in targets:
             if not self.remaining[target]:
                 names.append("_")
                 continue
-            names.append(self._new_name(target, pending.slots))
+            names.append(self.locals.new_name(target, pending.slots))
         self._lay_out(
             f"{unpacked(names, pending.results)} = ",
             pending.code,
@@ -302,46 +276,6 @@ class Forward:
                 lines[0] += comment
         self.lines += lines
 
-    # -------------------------------------------------------------------------------- variables
-
-    def _occupy(self, name: str, variable: Variable) -> str:
-        self.name[variable] = name
-        self.occupant[name] = variable
-        return name
-
-    def _is_free(self, name: str) -> bool:
-        occupant = self.occupant.get(name)
-        return name not in self.reserved and (occupant is None or not self.remaining[occupant])
-
-    def _is_replaceable(self, name: str) -> bool:
-        """Whether a branch may put what it leaves in the place of what it found."""
-        occupant = self.occupant.get(name)
-        if occupant in self.replaceable and self.remaining[occupant] == 1:
-            return True
-        return self._is_free(name)
-
-    def _new_name(self, variable: Variable, slots: Sequence[Variable]) -> str:
-        desired = self.desired.get(variable)
-        if desired is not None and self._is_replaceable(desired):
-            return self._occupy(desired, variable)
-        return self._occupy(self._pick_name(variable, slots), variable)
-
-    def _pick_name(self, variable: Variable, slots: Sequence[Variable]) -> str:
-        hint = self.hints.get(variable, variable.hint)
-        candidates = [identifier(hint)] if hint else []
-        operands = [self.name[slot] for slot in slots if slot in self.name]
-        # An input is not overwritten by what has no name of its own; that is `x`.
-        candidates += ["x" if name in self.arguments else name for name in operands]
-        for name in candidates:
-            if self._is_free(name) and not self.held[name]:
-                return name
-        base = candidates[0] if candidates else "x"
-        name, number = base, 2
-        while not self._is_free(name) or self.held[name]:
-            name = f"{base}_{number}" if base[-1].isdigit() else f"{base}{number}"
-            number += 1
-        return name
-
     def _line(self, text: str, depth: int) -> None:
         self.lines.append(f"{INDENT * depth}{text}")
 
@@ -353,7 +287,7 @@ class Forward:
         self.remaining.update(inside)
         passed_on = [c for c in item.carried if self.remaining[c.found] or self.remaining[c.after]]
         names = [self._enter(carried, depth) for carried in passed_on]
-        inner = self._loop_variable(item, variables)
+        inner = LoopVariables(variables, item.variable, self.locals.loop_variable(item, variables))
         place = len(self.lines)
         self.last_shape = None
         self._items(item.items, inner, depth + 1)
@@ -362,35 +296,22 @@ class Forward:
         self.remaining.subtract(inside)
         for carried, name in zip(passed_on, names, strict=True):
             self.remaining[carried.left] -= 1
-            self.held[name] -= 1
-            self._occupy(name, carried.after)
+            self.locals.held[name] -= 1
+            self.locals.occupy(name, carried.after)
         self.lines.insert(place, f"{INDENT * depth}{loop_clause(inner, item)}:")
-
-    def _loop_variable(self, item: ApplyLoop, variables: Variables) -> LoopVariables:
-        name = identifier(item.hint)
-        around = enclosing(variables)
-        while name in around or name in self.occupant or name in self.reserved - self.loop_names:
-            name += "_"
-        self.reserved.add(name)
-        self.loop_names.add(name)
-        return LoopVariables(variables, item.variable, name)
 
     def _enter(self, carried: Carried, depth: int) -> str:
         """The name a loop carries a value under; a copy where the value is needed under its own."""
         before = carried.before
         self.remaining[before] -= 1
-        name = self.name.get(before)
-        if name is None or self.remaining[before] or self._is_held(name, carried.after):
-            name = self._pick_name(carried.found, ())
+        name = self.locals.name.get(before)
+        if name is None or self.remaining[before] or self.locals.is_held(name, carried.after):
+            name = self.locals.pick_name(carried.found, ())
             self._line(f"{name} = {self._operand(before).text}", depth)
-        self._occupy(name, carried.found)
-        self.held[name] += 1
-        self.desired[carried.left] = name
+        self.locals.occupy(name, carried.found)
+        self.locals.held[name] += 1
+        self.locals.desired[carried.left] = name
         return name
-
-    def _is_held(self, name: str, variable: Variable) -> bool:
-        """Whether a name is kept for something else than what a variable becomes."""
-        return bool(self.held[name]) and self.desired.get(variable) != name
 
     def _settle(self, ends: Sequence[Variable], names: Sequence[str], depth: int) -> None:
         """See that values stand under their names at the end of a pass or of a branch."""
@@ -407,7 +328,7 @@ class Forward:
         self._flush_all(variables, depth)
         choices = [choice for choice in item.choices if self.remaining[choice.after]]
         inside = [outer_reads(arm) for arm in (item.then, item.otherwise)]
-        names = [self._choose(choice, inside[0] + inside[1]) for choice in choices]
+        names = [self.locals.choose(choice, inside[0] + inside[1]) for choice in choices]
         condition = self._condition(item.condition, variables)
         ends = [choice.then for choice in choices], [choice.otherwise for choice in choices]
         # What only the other arm will read may be overwritten in the first.
@@ -417,8 +338,8 @@ class Forward:
         arms.append(self._arm(item.otherwise, ends[1], names, variables, depth + 1))
         for choice, name in zip(choices, names, strict=True):
             self.remaining.subtract((choice.then, choice.otherwise))
-            self.held[name] -= 1
-            self._occupy(name, choice.after)
+            self.locals.held[name] -= 1
+            self.locals.occupy(name, choice.after)
         then, otherwise = arms
         if then:
             self._line(f"if {condition.text}:", depth)
@@ -439,41 +360,16 @@ class Forward:
     ) -> list[str]:
         lines, self.lines = self.lines, []
         self.last_shape = None
-        occupant = dict(self.occupant)
+        occupant = dict(self.locals.occupant)
         for end, name in zip(ends, names, strict=True):
-            self.desired[end] = name
+            self.locals.desired[end] = name
         self._items(items, variables, depth)
         self._flush_all(variables, depth)
         self._settle(ends, names, depth)
-        self.occupant = occupant
+        self.locals.occupant = occupant
         arm, self.lines = self.lines, lines
         self.last_shape = None
         return arm
-
-    def _choose(self, choice: Choice, inside: Counter[Variable]) -> str:
-        """The name under which a branch leaves a value: that of a value it may replace, or new."""
-        for end in (choice.otherwise, choice.then):
-            name = self.name.get(end)
-            is_last = self.remaining[end] - inside[end] == 1
-            if name is not None and is_last and not self._is_held(name, choice.after):
-                self.replaceable.add(end)
-                break
-        else:
-            name = self._name_for_choice(choice, inside)
-        self.held[name] += 1
-        return name
-
-    def _name_for_choice(self, choice: Choice, inside: Counter[Variable]) -> str:
-        """The name of what both arms make; it may be that of something only they still read."""
-        desired = self.desired.get(choice.after)
-        if desired is not None and self._is_free(desired):
-            return desired
-        hint = identifier(choice.after.hint) if choice.after.hint else ""
-        occupant = self.occupant.get(hint)
-        is_usable = hint not in self.reserved and not self.held[hint]
-        if occupant is not None and is_usable and self.remaining[occupant] == inside[occupant]:
-            return hint
-        return self._pick_name(choice.after, ())
 
     def _condition(self, condition: Formula, variables: Variables) -> Code:
         """What `forward` asks of a condition: a member, a stored truth, or the formula itself."""
@@ -486,18 +382,3 @@ def _negated(condition: Code) -> str:
     if condition.text.endswith(" is not None"):
         return condition.text.replace(" is not None", " is None")
     return prefix("not", condition).text
-
-
-def _hints(template: Template, reads: Counter[Variable]) -> dict[Variable, str]:
-    """A name for every variable: its own, or that of what alone it flows into."""
-    hints: dict[Variable, str] = {}
-    for item in reversed(list(walk([*template.applications, *template.training]))):
-        if not isinstance(item, Apply):
-            continue
-        for output in item.outputs:
-            if output.hint:
-                hints[output] = output.hint
-        flows_on = hints.get(item.outputs[0], "") if item.outputs else ""
-        if len(item.inputs) == 1 and flows_on and reads[item.inputs[0]] == 1:
-            hints.setdefault(item.inputs[0], flows_on)
-    return hints

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from archdsl.backends.naming import Namespace, is_plain, string
 from archdsl.backends.torch_formula import Formula
@@ -42,9 +44,13 @@ from archdsl.backends.torch_values import (
     value_code,
 )
 from archdsl.backends.torch_walk import additions, conditions
+from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.op import Init, Weight
 from archdsl.ir.types import DType
+
+FEWEST_SHARED, SHORTEST_SHARED = 3, 12
+"""How often a formula stands, and how long it is, where it gets a name."""
 
 BODY = 2
 """Depth of indentation of a method's statements."""
@@ -61,6 +67,7 @@ class Constructor:
         self.optional: dict[Formula, str] = {}
         """Members that are None where a condition does not hold."""
         self.lines: list[str] = []
+        self.shared = self._share_formulas()
         if template.is_chain:
             self._write_chain()
             return
@@ -68,6 +75,29 @@ class Constructor:
         self._write_weights()
         self._write_items(template.constructions, "self", (), None, names.parameter, BODY)
         self._write_scoped_weights(names.parameter)
+
+    # --------------------------------------------------------------------------- shared formulas
+
+    def _share_formulas(self) -> dict[Dim, str]:
+        """Give long formulas that stand in several places a name."""
+        counts = Counter(sizes_given(self.template.constructions))
+        known = self.names.parameters.keys()
+        taken = Namespace(self.names.parameters.values())
+        shared: dict[Dim, str] = {}
+        for size, count in counts.items():
+            if count < FEWEST_SHARED or not size.symbols <= known or size.is_opaque:
+                continue
+            code = value_code(size, self.names.parameter)
+            if len(code.text) >= SHORTEST_SHARED:
+                shared[size] = taken.claim("hidden")
+                self.lines += lay_out(f"{shared[size]} = ", code, BODY)
+        return shared
+
+    def _value(self, value: Any, variables: Variables) -> Code:
+        """A value that a member is constructed with."""
+        if isinstance(value, Dim) and value in self.shared:
+            return Code(self.shared[value])
+        return value_code(value, variables)
 
     # ------------------------------------------------------------------------------- conditions
 
@@ -191,8 +221,8 @@ class Constructor:
         made = item.made
         if isinstance(made, NewInstance):
             return self._new_instance(made, variables)
-        arguments = [value_code(argument, variables) for argument in made.args]
-        keywords = {name: value_code(value, variables) for name, value in made.kwargs.items()}
+        arguments = [self._value(argument, variables) for argument in made.args]
+        keywords = {name: self._value(value, variables) for name, value in made.kwargs.items()}
         return call(made.target, arguments, keywords)
 
     def _new_instance(self, made: NewInstance, variables: Variables) -> Code:
@@ -201,7 +231,7 @@ class Constructor:
         arguments: list[Code] = []
         keywords: dict[str, Code] = {}
         for name in template.parameters:
-            code = value_code(made.values[name], variables)
+            code = self._value(made.values[name], variables)
             if name not in template.defaults:
                 arguments.append(code)
             elif code.text != value_code(template.defaults[name], variables).text:
@@ -347,6 +377,21 @@ class Constructor:
 
     def _line(self, text: str, depth: int) -> None:
         self.lines.append(f"{INDENT * depth}{text}")
+
+
+def sizes_given(items: Sequence[Construction]) -> Iterator[Dim]:
+    """Every size that a member is constructed with."""
+    for item in items:
+        match item:
+            case Make(made=NewInstance() as made):
+                yield from (value for value in made.values.values() if isinstance(value, Dim))
+            case Make(made=module):
+                values = (*module.args, *module.kwargs.values())
+                yield from (value for value in values if isinstance(value, Dim))
+            case MakeBranch():
+                yield from sizes_given([*item.then, *item.otherwise])
+            case _:
+                yield from sizes_given(item.items)
 
 
 def _first_member(branch: MakeBranch | None) -> str | None:

@@ -19,6 +19,7 @@ from archdsl.ir.lowering import (
     Infix,
     Input,
     InputOrNumber,
+    Lowest,
     Module,
 )
 from archdsl.ir.model import Origin
@@ -290,6 +291,8 @@ def rewrite(expression: Any, leaf: Callable[[Any], Any]) -> Any:
             )
         case Index():
             return Index(rewrite(expression.value, leaf), rewrite(expression.items, leaf))
+        case Lowest():
+            return Lowest(rewrite(expression.value, leaf))
         case slice():
             return slice(*(rewrite(part, leaf) for part in slice_parts(expression)))
         case tuple():

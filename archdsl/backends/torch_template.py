@@ -94,6 +94,13 @@ class MemberCall:
     path: tuple[Label, ...]
     invocation: Invocation | None = None
 
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """What it is called with, if not just with its inputs."""
+        if self.invocation is None:
+            return ()
+        return (*self.invocation.args, *self.invocation.kwargs.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Apply:

@@ -123,7 +123,7 @@ def expressions(items: Sequence[Application]) -> Iterator[Any]:
     for item in walk(items):
         if isinstance(item, Apply):
             callee = item.callee
-            yield callee.path if isinstance(callee, MemberCall) else callee
+            yield (callee.path, callee.arguments) if isinstance(callee, MemberCall) else callee
         elif isinstance(item, ApplyLoop):
             yield item.start, item.stop
 

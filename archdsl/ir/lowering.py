@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from archdsl.ir.conditions import Condition
 from archdsl.ir.dims import Dim
 from archdsl.ir.types import DType, TensorType
 
@@ -49,12 +50,20 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class Lowest:
+    """The least finite number of a tensor's element type: `torch.finfo(value.dtype).min`."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """`target(*args, **kwargs)`; a target that begins with `.` is a method of the first argument.
 
     Arguments are `Input`, `InputOrNumber`, `AllInputs`, `Own`, `Training`, `Device`, nested
-    `Call`/`Infix`/`Index`, `Dim` (a constant is written out, a symbolic one is read off the inputs
-    at run time), `DType`, and plain int, float, bool, str, None, and tuples and lists of all these. Targets are written as in source that has
+    `Call`/`Infix`/`Index`/`Lowest`, `Dim` (a constant is written out, a symbolic one is read off
+    the inputs at run time), `DType`, and plain int, float, bool, str, None, and tuples and lists
+    of all these. Targets are written as in source that has
     `import torch`, `from torch import nn` and `from torch.nn import functional as F`.
     """
 
@@ -93,8 +102,8 @@ class Module:
 class Invocation:
     """How a module is called where that is not `outputs = module(*inputs)`.
 
-    Arguments are `Input`, plain int, float, bool, str and None, and tuples of these; `results`
-    are positions of outputs, nested as what the module gives: `y, (h, c)` is `(0, (1, 2))`.
+    Arguments are those of a `Call`; `results` are positions of outputs, nested as what the module
+    gives, None for what is no output: `y, (h, c)` is `(0, (1, 2))`.
     """
 
     args: tuple[Any, ...]
@@ -193,6 +202,17 @@ class OnnxGraph(Protocol):
 
     def constant(self, value: Any, dtype: DType) -> Operand:
         """An initializer from a number or a nested list (shared between equal constants)."""
+        ...
+
+    def table(self, condition: Condition, axes: Mapping[str, int]) -> Operand:
+        """A boolean initializer with an axis of that size for each name, in order.
+
+        It says where the condition holds, whose symbols are indices along those axes.
+        """
+        ...
+
+    def shared(self, scope: str, key: Hashable, make: Callable[[], Operand]) -> Operand:
+        """What `make` appends under a scope of its own, once in a graph for equal keys."""
         ...
 
     def shape(self, dims: Sequence[Dim]) -> Operand:

@@ -1,21 +1,17 @@
 """The contract of an operator, its weights, and the registry that fills itself."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Expression, Invocation, Module, OnnxGraph, Operand, Unsupported
+from archdsl.ir.obligations import Obligations
 from archdsl.ir.types import DType, TensorType
-
-if TYPE_CHECKING:
-    from archdsl.ir.obligations import Obligations
 
 
 InitArgument = float | str | tuple[Any, ...]
@@ -35,7 +31,7 @@ class Init:
     arguments: tuple[tuple[str, InitArgument], ...] = ()
 
     @staticmethod
-    def of(kind: str, **arguments: InitArgument) -> Init:
+    def of(kind: str, **arguments: InitArgument) -> "Init":
         return Init(kind, tuple(arguments.items()))
 
 
@@ -54,6 +50,8 @@ class Weight:
     kind: Literal["parameter", "buffer"] = "parameter"
 
 
+# Nothing here or in `archdsl.ops` postpones annotations: Pydantic would compile each of them again
+# for every operator that inherits it, which made the command line a fifth slower to start.
 class Op(BaseModel):
     """What one operator is: attributes as fields, inputs as the arguments of `infer`.
 
@@ -146,7 +144,7 @@ class Op(BaseModel):
         """Attributes that name axes of the first input, by convention `axis`, `axes`, `axis0` …."""
         return _axis_attributes(cls)
 
-    def placed(self, *inputs: TensorType) -> Op:
+    def placed(self, *inputs: TensorType) -> "Op":
         """The same operator with its axes by position, as they are in these inputs."""
         changed: dict[str, Any] = {}
         for name in _axis_attributes(type(self)):

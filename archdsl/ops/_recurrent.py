@@ -1,7 +1,5 @@
 """What recurrent layers share: their sizes, weights and cost."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar
 

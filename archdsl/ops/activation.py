@@ -1,7 +1,5 @@
 """Activations that are smooth or saturate."""
 
-from __future__ import annotations
-
 from abc import ABC
 from math import pi, sqrt
 from typing import Annotated, Any, ClassVar, Literal

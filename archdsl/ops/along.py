@@ -1,7 +1,5 @@
 """Operators along one axis: where the extremes are, and cumulative sums."""
 
-from __future__ import annotations
-
 from abc import ABC
 from math import prod
 from typing import ClassVar

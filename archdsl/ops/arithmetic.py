@@ -1,7 +1,5 @@
 """Elementwise combinations of values: sums, products, quotients, powers, extremes."""
 
-from __future__ import annotations
-
 from abc import ABC
 from functools import reduce
 from typing import Any, ClassVar

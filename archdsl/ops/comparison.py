@@ -1,7 +1,5 @@
 """Comparisons, logic, choice, and changes of the element type."""
 
-from __future__ import annotations
-
 from abc import ABC
 from typing import ClassVar
 

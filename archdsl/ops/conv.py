@@ -1,7 +1,5 @@
 """Convolutions and their transposes."""
 
-from __future__ import annotations
-
 from math import prod
 from typing import Literal
 

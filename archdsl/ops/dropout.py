@@ -1,7 +1,5 @@
 """Layers that do nothing in inference: dropout and the identity."""
 
-from __future__ import annotations
-
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand, Training
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op

@@ -1,7 +1,5 @@
 """Parts of a tensor: slices, single places, places named by another tensor, other orders."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from archdsl.ir.dims import Dim, ceildiv

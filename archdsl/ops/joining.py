@@ -1,7 +1,5 @@
 """Joining values along an axis, and taking them apart again."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from pydantic import Field

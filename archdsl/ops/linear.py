@@ -1,7 +1,5 @@
 """Matrix products: linear layers, embeddings, and products of tensors."""
 
-from __future__ import annotations
-
 from itertools import zip_longest
 from math import prod
 

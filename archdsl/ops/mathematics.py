@@ -1,7 +1,5 @@
 """Elementwise functions of one value."""
 
-from __future__ import annotations
-
 from abc import ABC
 from math import log
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Normalisations: of batches, layers, groups, instances, root mean squares and neighbours."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from math import prod
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """Padding of any axes, with a number or from the edges."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from archdsl.ir.dims import Dim

@@ -1,7 +1,5 @@
 """Operators that are told by patterns of named axes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Pooling over spatial axes: sliding, adaptive and global."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, prod
@@ -39,7 +37,7 @@ class Windows:
             step * (width - 1) + 1 for width, step in zip(self.kernel, self.dilation, strict=True)
         )
 
-    def hanging_over(self) -> Windows:
+    def hanging_over(self) -> "Windows":
         """The windows of torch's `ceil_mode`.
 
         It adds a window that hangs over the end if it starts inside the input or the padding
@@ -103,7 +101,7 @@ class MaxPool(Op, layer="MaxPool", function="max_pool"):
                 )
         return windows.result(x)
 
-    def _windows(self, rank: int) -> Windows:
+    def _windows(self, rank: int) -> "Windows":
         windows = _windows(rank, self.kernel_size, self.stride, self.padding, self.dilation)
         return windows.hanging_over() if self.ceil_mode else windows
 
@@ -179,7 +177,7 @@ class AvgPool(Op, layer="AvgPool", function="avg_pool"):
                 f" {x}, where padding does not count with three spatial axes",
             )
 
-    def _windows(self, rank: int) -> Windows:
+    def _windows(self, rank: int) -> "Windows":
         windows = _windows(rank, self.kernel_size, self.stride, self.padding, 1)
         return windows.hanging_over() if self.ceil_mode else windows
 
@@ -323,7 +321,7 @@ def _expect_images(x: TensorType) -> None:
 
 def _windows(
     rank: int, kernel: Size, stride: Size | None, padding: Offset, dilation: Size
-) -> Windows:
+) -> "Windows":
     widths = per_axis(kernel, rank, "kernel_size")
     pads = per_axis(padding, rank, "padding")
     return Windows(

@@ -1,7 +1,5 @@
 """Activations with a corner: ReLU and its relatives."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from archdsl.ir.dims import Dim

@@ -1,7 +1,5 @@
 """Recurrent layers: plain, LSTM and GRU, of several layers and in one direction or both."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Reductions over axes: sums, means, extremes, norms, and cumulative sums."""
 
-from __future__ import annotations
-
 from abc import ABC
 from functools import reduce
 from math import prod

@@ -1,7 +1,5 @@
 """Resizing of spatial axes by interpolation."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 from math import floor
 from typing import Any, Literal

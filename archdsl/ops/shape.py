@@ -1,7 +1,5 @@
 """Other shapes for the same elements: reshaping, reordering, adding and removing axes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import zip_longest
 from math import prod

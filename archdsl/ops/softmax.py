@@ -1,7 +1,5 @@
 """Softmax along an axis, its logarithm, and gating by one half of the channels."""
 
-from __future__ import annotations
-
 from abc import ABC
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Values that are made from nothing: numbers, filled tensors, ranges."""
 
-from __future__ import annotations
-
 from abc import ABC
 from typing import Any, ClassVar
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from archdsl.diagnostics import InternalError
+from archdsl.ir.conditions import Condition
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import (
     Block,
@@ -90,6 +91,8 @@ class _Call:
     def _attribute(self, value: object) -> object:
         if isinstance(value, Dim):
             return self.dim(value)
+        if isinstance(value, Condition):
+            return value.substitute(self.sizes)
         if isinstance(value, dict):
             items = cast("dict[str, object]", value)
             return {name: self._attribute(item) for name, item in items.items()}
@@ -174,7 +177,8 @@ class _Flat:
         for value in node.outputs:
             call.values[value] = self._value(call, value)
         changes = {
-            "op": call.op(node.op).placed(*map(call.block.type, node.inputs)),
+            # Axes are found by their names first: sizes from outside may bear the same names.
+            "op": call.op(node.op.placed(*map(call.block.type, node.inputs))),
             "member": member,
             "inputs": inputs,
             "outputs": tuple(call.values[value] for value in node.outputs),

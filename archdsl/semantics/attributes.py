@@ -13,7 +13,17 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.model import Origin
 from archdsl.ir.op import Op
 from archdsl.semantics.problem import Problem
-from archdsl.semantics.values import Evaluated, Given, Items, Nothing, Predicate, Real, Text, Truth, describe
+from archdsl.semantics.values import (
+    Evaluated,
+    Given,
+    Items,
+    Nothing,
+    Predicate,
+    Real,
+    Text,
+    Truth,
+    describe,
+)
 from archdsl.source import Span
 
 FREE_NAMES = "sizes"
@@ -94,9 +104,7 @@ def takes_any_number(operator: type[Op]) -> bool:
     return operator.positional[:1] != () and operator.positional[0].startswith("*")
 
 
-def _by_position(
-    operator: type[Op], name: str, positional: Sequence[Given]
-) -> dict[str, Given]:
+def _by_position(operator: type[Op], name: str, positional: Sequence[Given]) -> dict[str, Given]:
     if positional and takes_any_number(operator):
         values = tuple(item.value for item in positional)
         whole = values[0] if len(values) == 1 and isinstance(values[0], Items) else Items(values)
@@ -105,9 +113,7 @@ def _by_position(
     if len(positional) > len(operator.positional):
         extra = positional[len(operator.positional)]
         raise Problem(
-            problems.too_many_arguments(
-                extra.span, name, len(operator.positional), len(positional)
-            )
+            problems.too_many_arguments(extra.span, name, len(operator.positional), len(positional))
         )
     return dict(zip(operator.positional, positional, strict=False))
 

@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from archdsl import problems
-from archdsl.ir.conditions import Compare, Condition
-from archdsl.ir.dims import Dim, ceildiv
+from archdsl.ir.conditions import Condition
+from archdsl.ir.dims import Dim
 from archdsl.ir.model import Borrowed, Frame
 from archdsl.ir.op import Init, Weight
-from archdsl.ir.types import TensorType
+from archdsl.ir.types import DType, TensorType
 from archdsl.semantics.builder import BlockBuilder
 from archdsl.semantics.calls import Calls
 from archdsl.semantics.demands import condition_of
 from archdsl.semantics.expressions import Expressions
+from archdsl.semantics.initialisers import misfit
 from archdsl.semantics.pipelines import Pipelines
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment, ReturnedValue
-from archdsl.semantics.specialise import binds_dim, dtype_named, spread
+from archdsl.semantics.specialise import dtype_named
 from archdsl.semantics.values import (
     UNKNOWN,
     Evaluated,
@@ -62,11 +63,16 @@ class Body:
         self, statements: Sequence[ast.Statement], env: Environment
     ) -> list[ReturnedValue] | Unknown | None:
         """Execute statements; the returned values, or None when no `return` was reached."""
-        for statement in statements:
+        for place, statement in enumerate(statements):
             try:
                 outcome = self._execute(statement, env)
             except Problem as problem:
                 outcome = self._report(problem, statement, env)
+            if isinstance(statement, ast.Return) and place + 1 < len(statements):
+                unreachable = statements[place + 1].span
+                self.program.diagnostics.add(
+                    problems.unreachable_statement(unreachable, statement.span)
+                )
             if outcome is not None:
                 return outcome
         return None
@@ -118,16 +124,16 @@ class Body:
                 raise Problem(problems.unused_value(statement.span))
         return None
 
-    def scope(
-        self, statements: Sequence[ast.Statement], env: Environment, span: Span
-    ) -> Evaluated:
+    def scope(self, statements: Sequence[ast.Statement], env: Environment, span: Span) -> Evaluated:
         """The value of a scope: what it returns, or its last expression."""
         if not statements:
             raise Problem(problems.empty_scope(span))
         *before, last = statements
+        if not isinstance(last, ast.ExpressionStatement) or isinstance(
+            before[-1] if before else None, ast.Return
+        ):
+            before = statements
         returned = self.run(before, env)
-        if returned is None and not isinstance(last, ast.ExpressionStatement):
-            returned = self.run([last], env)
         if isinstance(returned, Unknown):
             return UNKNOWN
         if returned is not None:
@@ -179,9 +185,7 @@ class Body:
 
     # ------------------------------------------------------------------------- control flow
 
-    def _return(
-        self, statement: ast.Return, env: Environment
-    ) -> list[ReturnedValue] | Unknown:
+    def _return(self, statement: ast.Return, env: Environment) -> list[ReturnedValue] | Unknown:
         returned: list[ReturnedValue] = []
         failed = False
         for item in statement.values:
@@ -199,14 +203,10 @@ class Body:
                         for part in value.flowing
                     )
                 case _:
-                    raise Problem(
-                        problems.wrong_kind(item.value.span, "a tensor", describe(value))
-                    )
+                    raise Problem(problems.wrong_kind(item.value.span, "a tensor", describe(value)))
         return UNKNOWN if failed else returned
 
-    def _if(
-        self, statement: ast.If, env: Environment
-    ) -> list[ReturnedValue] | Unknown | None:
+    def _if(self, statement: ast.If, env: Environment) -> list[ReturnedValue] | Unknown | None:
         condition = self.expressions.truth(statement.condition, env)
         if condition is None:
             for name in assigned_names((statement,)):
@@ -221,9 +221,7 @@ class Body:
         with self.program.deeper(statement.span), self.builder.frame(frame):
             return self.run(statement.then if condition.value else statement.otherwise, env)
 
-    def _for(
-        self, statement: ast.For, env: Environment
-    ) -> list[ReturnedValue] | Unknown | None:
+    def _for(self, statement: ast.For, env: Environment) -> list[ReturnedValue] | Unknown | None:
         passes = self._passes(statement, env)
         if passes is None:
             for name in assigned_names((statement,)):
@@ -239,9 +237,7 @@ class Body:
                     return returned
         return None
 
-    def _passes(
-        self, statement: ast.For, env: Environment
-    ) -> list[tuple[Evaluated, Frame]] | None:
+    def _passes(self, statement: ast.For, env: Environment) -> list[tuple[Evaluated, Frame]] | None:
         name, site = statement.variable.text, statement.span.start
         if statement.stop is None:
             return self._over_list(statement, env)
@@ -314,22 +310,43 @@ class Body:
             value = self.calls.arguments.initialiser_value(statement.value, env)
             if isinstance(value, Initialiser):
                 init = value.init
+        self._check_weight(statement, init, dims, dtype)
         path = self.builder.claim(statement.name.text, statement.name.span)
         weight = Weight(path, tuple(dims), init, dtype, statement.kind)
         self.builder.weights.append(weight)
         type_ = TensorType(dtype, tuple(dims), tuple(axes))
         env.variables[statement.name.text] = self._borrowed(path, type_, statement.name)
 
+    def _check_weight(
+        self, statement: ast.WeightDeclaration, init: Init, dims: list[Dim], dtype: DType
+    ) -> None:
+        name, span = statement.name.text, statement.span
+        if statement.kind == "parameter" and not dtype.is_floating:
+            reason = f"must be floating point to be trained, but is {dtype}; make it a `buffer`"
+            raise Problem(problems.bad_attribute(span, name, "type", reason))
+        if any(dim.value is not None and dim.value < 1 for dim in dims):
+            reason = f"must have sizes of at least 1, but has [{', '.join(map(str, dims))}]"
+            raise Problem(problems.bad_attribute(span, name, "type", reason))
+        reason = misfit(init, dims, dtype)
+        if reason is not None:
+            place = statement.value.span if statement.value is not None else span
+            raise Problem(problems.bad_attribute(place, name, "initialiser", reason))
+
     def _borrowed(self, path: str, type_: TensorType, name: ast.Name) -> Tensor:
         tensor = self.builder.add_value(type_, name.span, name.text)
         self.builder.borrowed.append(Borrowed(path=path, value=tensor.index))
         return tensor
 
-    def weight_called(self, path: str, span: Span) -> Tensor:
-        """A weight as a tensor, by its path in this scope, or else in this block."""
+    def weight_called(self, path: str, span: Span) -> Tensor | Unknown:
+        """A weight as a tensor, by its path in this scope, or else in this block.
+
+        Where something failed before, its layer may be missing for that.
+        """
         prefix = self.builder.names.prefix
         inside = self._borrow(prefix + path, span) if prefix else None
         tensor = inside or self._borrow(path, span)
+        if tensor is None and self.failed:
+            return UNKNOWN
         if tensor is None:
             known = self.program.weight_paths(self.builder)
             raise Problem(problems.unknown_weight(span, path, known))
@@ -344,125 +361,6 @@ class Body:
             return None
         type_ = TensorType(weight.dtype, weight.dims, (None,) * len(weight.dims))
         return self._borrowed(path, type_, ast.Name(span, ""))
-
-    # ------------------------------------------------------------------------------- results
-
-    def check_results(
-        self, definition: ast.Definition, returned: list[ReturnedValue], env: Environment
-    ) -> list[ReturnedValue]:
-        """Prove that what is returned has the declared types; name the outputs."""
-        results = definition.results
-        if not results:
-            return returned
-        if len(results) != len(returned):
-            raise Problem(
-                problems.wrong_result_count(definition.name.span, len(results), len(returned))
-            )
-        named: list[ReturnedValue] = []
-        for result, item in zip(results, returned, strict=True):
-            declared = result.name.text if result.name else None
-            if declared and item.name and declared != item.name:
-                raise Problem(problems.result_name_differs(item.span, declared, item.name))
-            if result.training != item.training:
-                raise Problem(problems.result_training_differs(item.span, result.training))
-            self._check_type(definition, result, item, env)
-            named.append(
-                ReturnedValue(declared or item.name, item.value, item.training, item.span)
-            )
-        return named
-
-    def _check_type(
-        self,
-        definition: ast.Definition,
-        result: ast.Result,
-        item: ReturnedValue,
-        env: Environment,
-    ) -> None:
-        actual = self.builder.type(item.value)
-        declared = result.type
-        if declared.dims is None:
-            raise Problem(problems.unknown_type(declared.span, declared.name or ""))
-        dtype = dtype_named(declared)
-        if declared.name is not None and dtype is not actual.dtype:
-            raise Problem(problems.wrong_result_dtype(declared.span, declared.name, actual))
-        written = spread(declared.dims, actual.rank)
-        if written is None:
-            text = self.program.text_of(declared.span)
-            chain = self.builder.chain(item.value)
-            raise Problem(problems.wrong_result_rank(item.span, declared.span, text, actual, chain))
-        axes = list(actual.axes)
-        sizes = {parameter.name.text for parameter in definition.parameters}
-        for position, dim in enumerate(written):
-            if dim is None:
-                continue
-            # A parameter in a result is a size: it names only an axis that has no name yet.
-            if isinstance(dim, ast.Name) and (dim.text not in sizes or axes[position] is None):
-                axes[position] = dim.text
-            self._check_dim(dim, actual.dims[position], actual, item, env)
-        value = self.builder.values[item.value.index]
-        type_ = TensorType(actual.dtype, actual.dims, tuple(axes))
-        self.builder.values[item.value.index] = type(value)(value.name, type_, value.span)
-
-    def _check_dim(
-        self,
-        written: ast.Expression,
-        actual: Dim,
-        type_: TensorType,
-        item: ReturnedValue,
-        env: Environment,
-    ) -> None:
-        is_new = isinstance(written, ast.Name) and env.find(written.text) is None
-        if isinstance(written, ast.Name) and is_new and binds_dim(written.text, env.file):
-            env.variables[written.text] = actual
-            return
-        declared = self.expressions.evaluate(written, env)
-        if isinstance(declared, Unknown):
-            return
-        if not isinstance(declared, Dim):
-            raise Problem(problems.wrong_kind(written.span, "a size", describe(declared)))
-        verdict = self.builder.facts.prove(Compare(actual, "==", declared))
-        if verdict.proved:
-            return
-        mends = self._mends(written, declared, actual, env)
-        raise Problem(
-            problems.signature_mismatch(
-                written.span,
-                item.span,
-                declared,
-                actual,
-                type_,
-                self.builder.chain(item.value),
-                verdict.counterexample,
-                mends,
-            )
-        )
-
-    def _mends(
-        self, written: ast.Expression, declared: Dim, actual: Dim, env: Environment
-    ) -> tuple[str, ...]:
-        """Ways to make a declared size true: the right expression, or what to require."""
-        facts = self.builder.facts
-        mends = [f"declare `{actual.origin}`"]
-        quotient = _quotient(written)
-        if quotient is None:
-            return tuple(mends)
-        left, right = (self.expressions.evaluate(side, env) for side in quotient)
-        texts = [self.program.text_of(side.span) for side in quotient]
-        if not (isinstance(left, Dim) and isinstance(right, Dim)):
-            return tuple(mends)
-        if facts.prove(Compare(actual, "==", ceildiv(left, right))).proved:
-            mends = [f"declare `ceildiv({texts[0]}, {texts[1]})`"]
-        divides = Compare(left % right, "==", Dim.of(0))
-        if facts.assume(divides).prove(Compare(actual, "==", declared)).proved:
-            mends.append(f"or demand `require {texts[0]} % {texts[1]} == 0`")
-        return tuple(mends)
-
-
-def _quotient(written: ast.Expression) -> tuple[ast.Expression, ast.Expression] | None:
-    """The two sides of `a // b`."""
-    if isinstance(written, ast.Chain) and len(written.rest) == 1 and written.rest[0][0] == "//":
-        return written.first, written.rest[0][1]
-    return None
 
 
 def assigned_names(statements: Sequence[ast.Statement]) -> set[str]:

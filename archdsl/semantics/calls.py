@@ -14,7 +14,7 @@ from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.semantics import statics
 from archdsl.semantics.arguments import INITIALISER_SUFFIX, Arguments, Operand, Prepared
 from archdsl.semantics.attributes import attribute_origins, operator_with
-from archdsl.semantics.initialisers import INITIALISERS, initialiser
+from archdsl.semantics.initialisers import INITIALISERS, initialiser, misfit
 from archdsl.semantics.parameters import bind_parameters
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment
@@ -110,9 +110,7 @@ class Calls:
             raise Problem(problems.not_a_layer(span, describe(value)))
         return self._apply_prepared(Prepared(value, span), piped, label)
 
-    def tensor_function(
-        self, name: str, operands: Sequence[Evaluated], span: Span
-    ) -> Evaluated:
+    def tensor_function(self, name: str, operands: Sequence[Evaluated], span: Span) -> Evaluated:
         """Apply an operator's function form to tensors and static numbers."""
         prepared = Prepared(Template(REGISTRY[name], span), span)
         prepared.unnamed = [(operand, span) for operand in operands]
@@ -334,6 +332,10 @@ class Calls:
                 raise Problem(
                     problems.unknown_argument(given.span, template.name, key, tuple(by_key))
                 )
+            assert isinstance(given.value, Initialiser)
+            reason = misfit(given.value.init, by_key[key].dims, by_key[key].dtype)
+            if reason is not None:
+                raise Problem(problems.bad_attribute(given.span, template.name, key, reason))
         return tuple(
             replace(weight, init=inits[key].value.init) if key in inits else weight  # pyright: ignore
             for key, weight in by_key.items()
@@ -366,5 +368,3 @@ def _plain(value: Dim | Real | Truth) -> int | float | bool:
         assert value.value is not None
         return value.value
     return value.value
-
-

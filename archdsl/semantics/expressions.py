@@ -349,4 +349,3 @@ class Expressions:
 
 def _bracketed(text: str) -> str:
     return f"({text})" if " and " in text or " or " in text else text
-

@@ -64,6 +64,7 @@ class Files:
             case ast.Import():
                 self._import(item, scope, folder)
             case ast.Definition():
+                self._check_signature(item)
                 if self._is_free(item.name, scope):
                     scope.blocks[item.name.text] = BlockDefinition(item, scope)
             case ast.Family():
@@ -72,6 +73,24 @@ class Files:
             case ast.FileConstant():
                 if self._is_free(item.name, scope):
                     scope.constants[item.name.text] = item
+
+    def _check_signature(self, item: ast.Definition) -> None:
+        """Parameters and inputs have names of their own, which are not those of dims either."""
+        taken: dict[str, Span] = {}
+        for parameter in (*item.parameters, *item.ports):
+            name = parameter.name
+            if name.text in taken:
+                self.diagnostics.add(
+                    problems.duplicate_parameter(name.span, name.text, taken[name.text])
+                )
+            taken.setdefault(name.text, name.span)
+        ports = {port.name.text for port in item.ports}
+        for port in item.ports:
+            for dim in (port.type.dims if port.type else None) or ():
+                if isinstance(dim, ast.Name) and dim.text in ports:
+                    self.diagnostics.add(
+                        problems.duplicate_parameter(dim.span, dim.text, taken[dim.text])
+                    )
 
     def _is_free(self, name: ast.Name, scope: FileScope) -> bool:
         for known in (scope.blocks, scope.families, scope.constants):
@@ -99,6 +118,7 @@ class Files:
                 scope.blocks[alias.text] = imported.blocks[name]
             elif name in imported.constants:
                 scope.constants[alias.text] = imported.constants[name]
+                scope.origins[alias.text] = imported.origins.get(name, (imported, name))
             else:
                 known = tuple(imported.names())
                 self.diagnostics.add(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from archdsl import problems
 from archdsl.ir.dims import Dim
 from archdsl.ir.op import Init
+from archdsl.ir.types import DType
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.values import Evaluated, Given, Items, Real, Text, Truth, describe
 from archdsl.source import Span
@@ -86,3 +87,77 @@ def _nested(value: Items, span: Span) -> tuple[object, ...]:
         _nested(item, span) if isinstance(item, Items) else _number(item, span)
         for item in value.values
     )
+
+
+# -------------------------------------------------------------------------- what fits a weight
+
+_RANKS = {
+    "kaiming_uniform": (2, 64),
+    "kaiming_normal": (2, 64),
+    "xavier_uniform": (2, 64),
+    "xavier_normal": (2, 64),
+    "dirac": (3, 5),
+    "bilinear": (3, 5),
+    "eye": (2, 2),
+}
+"""How many axes a weight has to have, at least and at most."""
+
+_WHOLE = frozenset({"zeros", "ones", "constant", "values"})
+"""Initialisers that also serve integers."""
+
+
+def misfit(init: Init, dims: Sequence[Dim], dtype: DType) -> str | None:
+    """Why a weight of that shape and element type cannot begin so; None if it can."""
+    least, most = _RANKS.get(init.kind, (0, 64))
+    if not least <= len(dims) <= most:
+        wanted = f"{least}" if least == most else f"at least {least}" if most > 5 else "3 to 5"
+        return (
+            f"must not be `{init.kind}`: that needs {wanted} axes, but the weight has {len(dims)}"
+        )
+    if not dtype.is_floating and init.kind not in _WHOLE:
+        return f"must not be `{init.kind}`: that draws fractions, but the weight is {dtype}"
+    numbers = _numbers(init)
+    if not dtype.is_floating and not all(number.is_integer() for number in numbers):
+        return f"must be whole numbers, as the weight is {dtype}"
+    return _bad_values(init, dims) or _bad_range(init)
+
+
+def _numbers(init: Init) -> list[float]:
+    if init.kind != "values":
+        return [value for _, value in init.arguments if isinstance(value, float)]
+    waiting: list[object] = [dict(init.arguments)["data"]]
+    found: list[float] = []
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, tuple):
+            waiting += item
+        else:
+            found.append(float(item))  # pyright: ignore[reportArgumentType]
+    return found
+
+
+def _bad_values(init: Init, dims: Sequence[Dim]) -> str | None:
+    if init.kind != "values":
+        return None
+    level: list[object] = [dict(init.arguments)["data"]]
+    for axis, dim in enumerate(dims):
+        for item in level:
+            count = len(item) if isinstance(item, tuple) else None
+            if count is None or dim != count:
+                given = "a number" if count is None else f"{count} items"
+                return f"must have {dim} items along axis {axis}, but has {given}"
+        level = [part for item in level if isinstance(item, tuple) for part in item]
+    if any(isinstance(item, tuple) for item in level):
+        return f"must be lists {len(dims)} deep, but they are deeper"
+    return None
+
+
+def _bad_range(init: Init) -> str | None:
+    given = dict(init.arguments)
+    low, high, spread = given.get("a"), given.get("b"), given.get("std")
+    is_range = init.kind in ("uniform", "trunc_normal")
+    if is_range and isinstance(low, float) and isinstance(high, float) and not low < high:
+        return f"must have `a` less than `b`, but they are {low} and {high}"
+    if isinstance(spread, float) and not spread > 0:
+        return f"must have a positive `std`, not {spread}"
+    return None

@@ -94,15 +94,22 @@ def admitted(
     if type_.dims is None:
         return _scalar(block, parameter, type_.name, value, span)
     if not isinstance(value, Items):
-        raise Problem(problems.bad_argument(span, block.name, parameter.name.text, _spelled(type_), describe(value)))
+        raise Problem(
+            problems.bad_argument(
+                span, block.name, parameter.name.text, _spelled(type_), describe(value)
+            )
+        )
     if type_.dims:
         env = Environment(block.file, None, dict(earlier))
         count = body.expressions.integer(type_.dims[0], env)  # pyright: ignore
         if count is not None and count.value != len(value.values):
             raise Problem(
                 problems.bad_argument(
-                    span, block.name, parameter.name.text,
-                    f"a list of {count}", f"a list of {len(value.values)}",
+                    span,
+                    block.name,
+                    parameter.name.text,
+                    f"a list of {count}",
+                    f"a list of {len(value.values)}",
                 )  # fmt: skip
             )
     items = tuple(_scalar(block, parameter, type_.name, item, span) for item in value.values)

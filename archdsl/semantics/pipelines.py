@@ -79,9 +79,7 @@ class Pipelines:
 
     # ------------------------------------------------------------------------------- one stage
 
-    def _stage_of(
-        self, node: ast.Expression, piped: list[Flowing], env: Environment
-    ) -> Evaluated:
+    def _stage_of(self, node: ast.Expression, piped: list[Flowing], env: Environment) -> Evaluated:
         label: ast.Label | None = None
         share = False
         if isinstance(node, ast.Stage):
@@ -174,9 +172,7 @@ class Pipelines:
                 self._body.builder.call_value(value, self.label_text(branch.label, env))
         return self._body.calls.stage(node.function, results, None, env)
 
-    def _branch(
-        self, branch: ast.Branch, piped: list[Flowing], env: Environment
-    ) -> Evaluated:
+    def _branch(self, branch: ast.Branch, piped: list[Flowing], env: Environment) -> Evaluated:
         label = self.label_text(branch.label, env)
         inner = env.inner(_one_or_all(piped))
         first = branch.stages[0]
@@ -302,5 +298,3 @@ def _one_or_all(tensors: Sequence[Flowing]) -> Evaluated:
         return tensors[0]
     known = tuple(tensor for tensor in tensors if isinstance(tensor, Tensor))
     return Tensors(known) if len(known) == len(tensors) else UNKNOWN
-
-

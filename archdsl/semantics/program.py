@@ -18,6 +18,7 @@ from archdsl.semantics.builder import BlockBuilder
 from archdsl.semantics.files import Files
 from archdsl.semantics.parameters import bind_parameters, inside, static_argument
 from archdsl.semantics.problem import Problem
+from archdsl.semantics.results import Results
 from archdsl.semantics.scope import Environment, FileScope, ReturnedValue
 from archdsl.semantics.specialise import Binding, model_inputs, static_key
 from archdsl.semantics.values import (
@@ -67,7 +68,7 @@ class Program:
         self._keys: dict[object, str | None] = {}
         self._flat_nodes: dict[str, int] = {}
         self._expanding: list[Application] = []
-        self._evaluating: list[str] = []
+        self._evaluating: list[tuple[str, str]] = []
         self._steps = 0
         self._depth = 0
         self._deepest = limits.nesting * NESTING_SLACK
@@ -122,9 +123,7 @@ class Program:
         if total < 0:
             raise Problem(problems.wrong_kind(span, "a non-negative integer", str(total)))
         if total > self.limits.repeat_count:
-            raise Problem(
-                problems.limit_exceeded(span, "repeat_count", self.limits.repeat_count)
-            )
+            raise Problem(problems.limit_exceeded(span, "repeat_count", self.limits.repeat_count))
         return total
 
     def count_nodes(self, count: int, span: Span) -> None:
@@ -156,22 +155,23 @@ class Program:
         if name in file.blocks:
             block = file.blocks[name]
             return Template(block, block.definition.name.span)
+        if name in file.origins:
+            declaring, name = file.origins[name]
+            return self.declared(name, declaring)
         if name in file.values:
             return file.values[name]
         if name in file.constants:
             constant = file.constants[name]
-            if name in self._evaluating:
+            if (file.name, name) in self._evaluating:
                 raise Problem(problems.circular_constant(constant.name.span, name))
-            self._evaluating.append(name)
+            self._evaluating.append((file.name, name))
             try:
                 env = Environment(file)
                 value = self._scratch().expressions.evaluate(constant.value, env)
             finally:
                 self._evaluating.pop()
             if isinstance(value, StaticFunction | Tensor):
-                raise Problem(
-                    problems.wrong_kind(constant.span, "a static value", describe(value))
-                )
+                raise Problem(problems.wrong_kind(constant.span, "a static value", describe(value)))
             file.values[name] = value
             return value
         return None
@@ -199,9 +199,7 @@ class Program:
                 words.append(part)
                 continue
             value = body.expressions.evaluate(part, env)
-            words.append(
-                str(value.value) if isinstance(value, Truth | Text) else _shown(value)
-            )
+            words.append(str(value.value) if isinstance(value, Truth | Text) else _shown(value))
         return "".join(words)
 
     def signature_size(
@@ -261,9 +259,7 @@ class Program:
         second = {name: weight.dims for name, weight in self.block_weights(now)}
         for name in {**first, **second}:
             if first.get(name) != second.get(name):
-                raise Problem(
-                    problems.shared_weights_differ(span, path, name, first, second)
-                )
+                raise Problem(problems.shared_weights_differ(span, path, name, first, second))
 
     # -------------------------------------------------------------------------------- blocks
 
@@ -300,9 +296,7 @@ class Program:
         self._keys[key] = name
         return name
 
-    def _expand(
-        self, application: Application, binding: Binding
-    ) -> tuple[Block, int] | None:
+    def _expand(self, application: Application, binding: Binding) -> tuple[Block, int] | None:
         block, arguments = application.block, application.arguments
         builder = BlockBuilder(self.diagnostics)
         for name in binding.symbols:
@@ -359,7 +353,7 @@ class Program:
             return None
         if returned is None:
             raise Problem(problems.missing_return(definition.name.span, block.name))
-        return body.check_results(definition, returned, signature)
+        return Results(body).check(definition, returned, signature)
 
     def _finished(
         self,
@@ -388,9 +382,7 @@ class Program:
             span=block.definition.span,
         )
 
-    def _outputs(
-        self, block: BlockDefinition, returned: list[ReturnedValue]
-    ) -> tuple[Port, ...]:
+    def _outputs(self, block: BlockDefinition, returned: list[ReturnedValue]) -> tuple[Port, ...]:
         taken: set[str] = {port.name.text for port in block.definition.ports}
         outputs: list[Port] = []
         for index, item in enumerate(returned):
@@ -454,7 +446,6 @@ class Program:
         self.diagnostics.add(
             problems.size_too_small(first, verdict.counterexample, bounds, block.span)
         )
-
 
 
 def _shown(value: Evaluated) -> str:

@@ -90,9 +90,7 @@ def _sequence(body: Body, node: ast.Expression, env: Environment) -> Walked | No
         return Walked(tensor, type_, type_.axis(wanted))
     except ShapeError as error:
         chain = [body.builder.chain(tensor)]
-        raise Problem(
-            problems.shape_error(argument.span, "scan", error, [type_], chain)
-        ) from None
+        raise Problem(problems.shape_error(argument.span, "scan", error, [type_], chain)) from None
 
 
 def _check_lengths(body: Body, node: ast.Scan, walked: Sequence[Walked]) -> None:
@@ -130,26 +128,26 @@ def _step(
         inner.variables[carry.name.text] = state
     if len(elements) == 1:
         inner.variables["it"] = elements[0]
-    *before, last = node.body or (None,)
+    *others, last = node.body or (None,)
     if not isinstance(last, ast.Yield) and not node.carries:
         raise Problem(problems.scan_without_yield(node.span))
-    statements = [item for item in before if item is not None]
+    statements = [item for item in others if item is not None]
     if last is not None and not isinstance(last, ast.Yield):
         statements.append(last)
     with body.builder.region() as nodes:
+        before, body.failed = body.failed, False
         returned = body.run(statements, inner)
-        if returned is not None:
+        failed, body.failed = body.failed, body.failed or before
+        if returned is not None or failed:
             return None
         yields = _yields(body, last, inner)
-        if body.failed or yields is None:
+        if yields is None:
             return None
         new_states = _new_states(body, node, inner, states)
     return None if new_states is None else Step(tuple(nodes), new_states, yields)
 
 
-def _yields(
-    body: Body, last: ast.Statement | None, env: Environment
-) -> tuple[Tensor, ...] | None:
+def _yields(body: Body, last: ast.Statement | None, env: Environment) -> tuple[Tensor, ...] | None:
     if not isinstance(last, ast.Yield):
         return ()
     values = [body.expressions.tensor(value, env) for value in last.values]
@@ -184,9 +182,7 @@ def _check_state(body: Body, carry: ast.Carry, before: Tensor, after: Tensor) ->
         verdict = body.builder.facts.prove(Compare(left, "==", right))
         if not verdict.proved:
             raise Problem(
-                problems.state_changes(
-                    carry.span, name, first, then, chain, verdict.counterexample
-                )
+                problems.state_changes(carry.span, name, first, then, chain, verdict.counterexample)
             )
 
 
@@ -236,5 +232,3 @@ def _captured(step: Step, own: set[int]) -> list[int]:
     results = (tensor.index for tensor in (*step.states, *step.yields))
     used.update(dict.fromkeys(value for value in results if value not in made))
     return list(used)
-
-

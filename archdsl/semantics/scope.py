@@ -19,6 +19,10 @@ class FileScope:
     blocks: dict[str, BlockDefinition] = field(default_factory=dict[str, BlockDefinition])
     families: dict[str, ast.Family] = field(default_factory=dict[str, ast.Family])
     constants: dict[str, ast.FileConstant] = field(default_factory=dict[str, ast.FileConstant])
+    origins: dict[str, tuple[FileScope, str]] = field(
+        default_factory=dict[str, "tuple[FileScope, str]"]
+    )
+    """Imported constants: the file that declares them, and their name there."""
     values: dict[str, Evaluated] = field(default_factory=dict[str, Evaluated])
     """Constants already evaluated."""
 

@@ -103,9 +103,7 @@ def _written(arguments: Mapping[str, Evaluated]) -> tuple[Argument, ...]:
     return tuple(static_argument(name, value) for name, value in arguments.items())
 
 
-def _in_callers_terms(
-    type: TensorType, binding: Binding, origins: Mapping[str, Dim]
-) -> TensorType:
+def _in_callers_terms(type: TensorType, binding: Binding, origins: Mapping[str, Dim]) -> TensorType:
     dims = tuple(dim.substitute(binding.symbols, origins) for dim in type.dims)
     axes = tuple(binding.axes.get(axis, axis) if axis else None for axis in type.axes)
     return TensorType(type.dtype, dims, axes)
@@ -258,7 +256,14 @@ def _match(
         written = body.program.text_of(pattern.span)
         raise Problem(
             problems.input_size_mismatch(
-                span, block.name, port, position, written, wanted, theirs, type,
+                span,
+                block.name,
+                port,
+                position,
+                written,
+                wanted,
+                theirs,
+                type,
                 verdict.counterexample,
             )  # fmt: skip
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from copy import copy
-from typing import Any
+from typing import Any, cast
 
 from lark import Token, UnexpectedCharacters, UnexpectedToken
 from lark.lexer import BasicLexer, ContextualLexer, LexerState
@@ -29,22 +29,20 @@ class OneScanLexer(ContextualLexer):
         self.lexers: dict[Any, Any] = {}
         """Of the states that had to be asked."""
         self._ignored = self.root_lexer.ignore_types
-        (everything,) = self.root_lexer.scanner._mres
-        self._match = everything.match
+        self._match = cast(Any, self.root_lexer).scanner.match
         self._words = {
             kind: {terminal.pattern.value: terminal.name for terminal in callback.scanner.terminals}
-            for kind, callback in self.root_lexer.callback.items()
+            for kind, callback in cast("dict[str, Any]", self.root_lexer.callback).items()
         }
         """What stands for something else than its pattern says: the keywords among the names."""
 
     def lex(self, lexer_state: LexerState, parser_state: Any) -> Iterator[Token]:
-        text, end = lexer_state.text.text, lexer_state.text.end
-        line = lexer_state.line_ctr
-        while line.char_pos < end:
-            start = line.char_pos
-            found = self._match(text, start, end)
-            kind = None if found is None else found.lastgroup
-            value = "" if found is None else found.group()
+        text = cast(Any, lexer_state).text
+        end: int = text.end
+        place = lexer_state.line_ctr
+        while place.char_pos < end:
+            start = place.char_pos
+            value, kind = self._match(text, start) or ("", "")
             if kind in self._words:
                 kind = self._words[kind].get(value, kind)
             if kind not in self._accepted[parser_state.position]:
@@ -52,9 +50,9 @@ class OneScanLexer(ContextualLexer):
                 if token is not None:
                     yield token
                 continue
-            line.char_pos = start + len(value)
+            place.char_pos = start + len(value)
             if kind not in self._ignored:
-                token = Token(kind, value, start, end_pos=line.char_pos)
+                token = Token(kind, value, start, end_pos=place.char_pos)
                 lexer_state.last_token = token
                 yield token
 

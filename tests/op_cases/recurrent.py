@@ -58,6 +58,8 @@ def case(
         sizes=sizes,
         oracle=torchs(name, hidden, **settings),
         opsets=opsets,
+        # With larger weights a recurrence is chaotic, and no two ways to compute it agree.
+        spread=0.5,
     )
 
 
@@ -82,8 +84,9 @@ def others(name: str) -> Iterator[Case]:
     yield case(name, bias=False, bidirectional=True)
     yield case(name, bias=False, num_layers=3)
     yield case(name, hidden=1)
-    for dtype in ("float16", "bfloat16", "float64"):
-        yield case(name, dtype=dtype, states=True, num_layers=2, bidirectional=True)
+    yield case(name, dtype="float64", states=True, num_layers=2, bidirectional=True)
+    for dtype in ("float16", "bfloat16"):
+        yield case(name, dtype=dtype, opsets=(), states=True, num_layers=2, bidirectional=True)
     yield case(name, dtype="float64", batch_first=True)
     yield case(name, dtype="float64", bias=False)
     yield case(name, sizes=[{"T": 300, "N": 2}])
@@ -132,7 +135,6 @@ LONG_SHORT_TERM: list[Case | Refused] = [
             {"num_layers": 2, "bidirectional": True, "batch_first": True, "bias": False},
         )
     ),
-    case("LSTM", proj_size=3, dtype="bfloat16", bidirectional=True),
     case("LSTM", proj_size=3, dtype="float64", num_layers=2),
     Refused("LSTM", [("float32", ("T", "N", 4))], {"hidden_size": 5, "proj_size": 5},
             match="less than `hidden_size`, 5, but is 5"),

@@ -1,0 +1,310 @@
+"""Attention: masks on scores, scaled dot products, and the layer of several heads."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Annotated
+
+from pydantic import Field
+
+from archdsl.ir.conditions import Condition
+from archdsl.ir.dims import Dim
+from archdsl.ir.lowering import Call, Infix, Input, Lowest, OnnxGraph, Operand, Training
+from archdsl.ir.obligations import Obligations
+from archdsl.ir.op import Op
+from archdsl.ir.types import DType, ShapeError, TensorType
+from archdsl.ops import _predicate_onnx, _predicate_torch
+from archdsl.ops._attention import LOWEST, Mask, Masking, attended, scaled
+from archdsl.ops._broadcast import broadcast
+from archdsl.ops._fields import Probability
+from archdsl.ops._predicate import Grid, by_position, check_predicate
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+SCORES = "the scores"
+
+
+class MaskScores(Op, function="mask"):
+    """Keeps scores where a condition on their places holds, and where a tensor of truths says so.
+
+    `[*], bool[*] -> [*]`
+
+    What is not kept becomes the least finite number, of which softmax makes 0 beside anything
+    greater. A row of which nothing is kept is the same everywhere, and so is its softmax.
+
+    Source: torch.Tensor.masked_fill; ONNX Where, with a constant where all sizes are known.
+
+    Example: `scores -> mask(j <= i)`
+    """
+
+    positional = ("predicate",)
+
+    predicate: Condition | None = None
+    """A condition on places, counted from 0, along axes by their names (or `_0`, `_1` …)."""
+    fill: float | None = None
+    """What stands where nothing is kept, instead of the least finite number."""
+
+    def infer(
+        self, check: Obligations, x: TensorType, keep: TensorType | None = None
+    ) -> TensorType:
+        x.expect_floating(SCORES)
+        if self.predicate is None and keep is None:
+            raise ShapeError(
+                "`mask` needs a condition such as `j <= i`, or a tensor that says what is kept",
+                attribute="predicate",
+            )
+        if self.predicate is not None:
+            check_predicate(check, self.predicate, x)
+        if keep is not None:
+            demand_truths(keep, "what is kept", 1)
+            demand_within(check, x, keep, 1)
+        return x
+
+    def placed(self, *inputs: TensorType) -> Op:
+        if self.predicate is None:
+            return self
+        return self.model_copy(update={"predicate": by_position(self.predicate, inputs[0])})
+
+    def torch_call(self, x: TensorType, keep: TensorType | None = None) -> Call:
+        kept = None if keep is None else Input(1)
+        if self.predicate is not None:
+            held = _predicate_torch.kept(Grid.of(self.predicate, x))
+            kept = held if kept is None else Infix("&", held, kept)
+        fill = Lowest(Input(0)) if self.fill is None else self.fill
+        return Call(".masked_fill", (Input(0), Infix("~", None, kept), fill))
+
+    def onnx(self, g: OnnxGraph, x: Operand, keep: Operand | None = None) -> Operand:
+        if self.predicate is not None:
+            held = _predicate_onnx.kept(g, Grid.of(self.predicate, x.type))
+            keep = held if keep is None else _predicate_onnx.both(g, held, keep)
+        assert keep is not None
+        dtype = x.type.dtype
+        fill = g.constant(LOWEST[dtype] if self.fill is None else self.fill, dtype)
+        return g.node("Where", keep, x, fill, type=x.type)
+
+
+class ScaledDotProductAttention(Op, function="scaled_dot_product_attention"):
+    """Means of values, weighted by the softmax of the products of queries and keys.
+
+    `[*, H, L, E], [*, H, S, E], [*, H, S, V] -> [*, H, L, V]`
+
+    A mask of truths says which keys a query sees, any other is added to the scores. A query that
+    sees no key gets 0.
+
+    Source: Vaswani et al. 2017; torch.nn.functional.scaled_dot_product_attention; ONNX Attention,
+    or MatMul, Softmax.
+
+    Example: `scaled_dot_product_attention(q, k, v, is_causal=true)`
+    """
+
+    dropout_p: Probability = 0.0
+    """How many of the weights are dropped while training."""
+    is_causal: bool = False
+    """Whether a query sees only keys at its own place and before, both counted from the first."""
+    scale: Finite | None = None
+    """What the products are multiplied by, instead of one over the root of the queries' width."""
+    enable_gqa: bool = False
+    """Whether heads of the queries may share heads of keys and values, in equal groups."""
+
+    def infer(
+        self,
+        check: Obligations,
+        query: TensorType,
+        key: TensorType,
+        value: TensorType,
+        attn_mask: TensorType | None = None,
+    ) -> TensorType:
+        _demand_like(query, key, "key", 1)
+        _demand_like(query, value, "value", 2)
+        self._demand_heads(check, query, key, value)
+        check.demand_equal(
+            query.dims[-1],
+            key.dims[-1],
+            f"queries {query} have {query.dims[-1]} features, but keys {key} have {key.dims[-1]}",
+            inputs=(0, 1),
+        )
+        check.demand_equal(
+            key.dims[-2],
+            value.dims[-2],
+            f"there are {key.dims[-2]} keys in {key}, but {value.dims[-2]} values in {value}",
+            inputs=(1, 2),
+        )
+        if attn_mask is not None:
+            self._check_mask(check, query, key, attn_mask)
+        return TensorType(
+            query.dtype,
+            (*query.dims[:-1], value.dims[-1]),
+            (*query.axes[:-1], value.axes[-1]),
+        )
+
+    def _demand_heads(
+        self, check: Obligations, query: TensorType, key: TensorType, value: TensorType
+    ) -> None:
+        own = 3 if self.enable_gqa else 2
+        if query.rank < own:
+            raise ShapeError(
+                f"with `enable_gqa` queries must have an axis of heads, but are {query}",
+                inputs=(0,),
+            )
+        for place, other in ((1, key), (2, value)):
+            for axis in range(query.rank - own):
+                check.demand_equal(
+                    query.dims[axis],
+                    other.dims[axis],
+                    f"axis {axis} is {query.dims[axis]} in the queries {query}, but"
+                    f" {other.dims[axis]} in {other}",
+                    inputs=(0, place),
+                )
+        if self.enable_gqa:
+            _demand_groups(check, query, key, value)
+
+    def _check_mask(
+        self, check: Obligations, query: TensorType, key: TensorType, attn_mask: TensorType
+    ) -> None:
+        if self.is_causal:
+            raise ShapeError(
+                "`is_causal` and a mask exclude each other",
+                help="let the mask alone say all that a query sees",
+                inputs=(3,),
+                attribute="is_causal",
+            )
+        if attn_mask.dtype is not DType.BOOL and attn_mask.dtype is not query.dtype:
+            raise ShapeError(
+                f"the mask must be bool or {query.dtype}, as the queries are, but is {attn_mask}",
+                inputs=(3,),
+                code="dtype-mismatch",
+            )
+        demand_within(check, _scores(query, key), attn_mask, 3)
+
+    def macs(
+        self,
+        query: TensorType,
+        key: TensorType,
+        value: TensorType,
+        attn_mask: TensorType | None = None,
+    ) -> Dim:
+        pairs = prod(query.dims[:-1], start=key.dims[-2])
+        return pairs * query.dims[-1] + pairs * value.dims[-1]
+
+    def torch_call(
+        self,
+        query: TensorType,
+        key: TensorType,
+        value: TensorType,
+        attn_mask: TensorType | None = None,
+    ) -> Call:
+        given = {} if attn_mask is None else {"attn_mask": Input(3)}
+        dropped = {"dropout_p": Infix("*", self.dropout_p, Training())} if self.dropout_p else {}
+        settings = self.changed("is_causal", "scale", "enable_gqa")
+        inputs = (Input(0), Input(1), Input(2))
+        return Call("F.scaled_dot_product_attention", inputs, given | dropped | settings)
+
+    def onnx(
+        self,
+        g: OnnxGraph,
+        query: Operand,
+        key: Operand,
+        value: Operand,
+        attn_mask: Operand | None = None,
+    ) -> Operand:
+        if self._is_fused(g, query.type, key.type, attn_mask):
+            return self._fused(g, query, key, value, attn_mask)
+        rank = query.type.rank
+        perm = (*range(rank - 2), rank - 1, rank - 2)
+        turned = TensorType.of(key.type.dtype, *(key.type.dims[axis] for axis in perm))
+        key = g.node("Transpose", key, type=turned, perm=perm)
+        masking = Masking(self.is_causal)
+        if attn_mask is not None and attn_mask.type.dtype is DType.BOOL:
+            masking = Masking(mask=Mask(attn_mask))
+        elif attn_mask is not None:
+            masking = Masking(bias=attn_mask)
+        return attended(g, scaled(g, query, self.scale), key, value, masking)
+
+    def _is_fused(
+        self, g: OnnxGraph, query: TensorType, key: TensorType, attn_mask: Operand | None
+    ) -> bool:
+        """Whether runtimes have the Attention operator for this, exactly."""
+        if g.opset < 23 or query.rank != 4 or query.dtype is DType.FLOAT64:
+            return False
+        # Runtimes fail where the mask broadcasts along queries or keys.
+        return attn_mask is None or attn_mask.type.dims[-2:] == (query.dims[-2], key.dims[-2])
+
+    def _fused(
+        self,
+        g: OnnxGraph,
+        query: Operand,
+        key: Operand,
+        value: Operand,
+        attn_mask: Operand | None,
+    ) -> Operand:
+        result = query.type.with_dim(-1, value.type.dims[-1])
+        return g.node(
+            "Attention",
+            query,
+            key,
+            value,
+            attn_mask,
+            type=result,
+            is_causal=1 if self.is_causal else None,
+            scale=self.scale,
+        )
+
+
+def _scores(query: TensorType, key: TensorType) -> TensorType:
+    return TensorType(
+        query.dtype, (*query.dims[:-1], key.dims[-2]), (*query.axes[:-1], key.axes[-2])
+    )
+
+
+def _demand_like(query: TensorType, other: TensorType, name: str, place: int) -> None:
+    if query.rank < 2:
+        raise ShapeError(f"the query must have at least 2 axes, but is {query}", inputs=(0,))
+    query.expect_floating("the query")
+    if other.rank != query.rank:
+        raise ShapeError(
+            f"query and {name} must have as many axes, but are {query} and {other}",
+            inputs=(0, place),
+        )
+    if other.dtype is not query.dtype:
+        raise ShapeError(
+            f"query and {name} must have one element type, but are {query} and {other}",
+            help="convert one with `cast`",
+            inputs=(0, place),
+            code="dtype-mismatch",
+        )
+
+
+def _demand_groups(
+    check: Obligations, query: TensorType, key: TensorType, value: TensorType
+) -> None:
+    heads, shared = query.dims[-3], key.dims[-3]
+    check.demand_equal(
+        shared,
+        value.dims[-3],
+        f"keys {key} have {shared} heads, but values {value} have {value.dims[-3]}",
+        inputs=(1, 2),
+    )
+    check.demand_multiple(
+        heads, shared, f"{heads} heads of {query} do not share {shared} heads of {key} equally"
+    )
+
+
+def demand_truths(mask: TensorType, what: str, place: int) -> None:
+    """Refuse a mask that is not of truth values."""
+    if mask.dtype is not DType.BOOL:
+        raise ShapeError(
+            f"{what} must be bool, but is {mask}",
+            help="compare it with something, or convert it with `cast(bool)`",
+            inputs=(place,),
+            code="dtype-mismatch",
+        )
+
+
+def demand_within(check: Obligations, x: TensorType, mask: TensorType, place: int) -> None:
+    """Refuse a mask that does not broadcast to the scores as they are."""
+    whole = broadcast(check, x, mask.with_dtype(x.dtype))
+    if whole.dims != x.dims:
+        raise ShapeError(
+            f"the mask {mask} is larger than {SCORES} {x}, which it must broadcast to",
+            inputs=(0, place),
+        )

@@ -1,0 +1,224 @@
+"""Problems of shapes, and of states carried along an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from archdsl.diagnostics import Diagnostic, Label
+from archdsl.problems.words import Chain, Sizes, did_you_mean, listed, sizes_of
+from archdsl.source import Span
+
+if TYPE_CHECKING:
+    from archdsl.ir.conditions import Condition
+    from archdsl.ir.dims import Dim
+    from archdsl.ir.model import Requirement
+    from archdsl.ir.types import ShapeError, TensorType
+
+
+def shape_error(
+    span: Span,
+    name: str,
+    error: ShapeError,
+    types: Sequence[TensorType],
+    chains: Sequence[Chain],
+) -> Diagnostic:
+    shapes = ", ".join(map(str, types))
+    return Diagnostic(
+        error.code,
+        f"`{name}`: {error.message}",
+        span,
+        label=f"applied to {shapes}" if shapes else "",
+        chain=tuple(label for chain in chains for label in chain),
+        counterexample=sizes_of(error.counterexample),
+        notes=(error.note,) if error.note else (),
+        help=(error.help,) if error.help else (),
+    )
+
+
+def wrong_input_count(span: Span, name: str, names: Sequence[str], count: int) -> Diagnostic:
+    wanted = f"{len(names)} ({', '.join(names)})" if names else "none"
+    return Diagnostic(
+        "wrong-input-count", f"`{name}` takes inputs: {wanted}; it is given {count}", span
+    )
+
+
+def wrong_input_dtype(
+    span: Span, block: str, port: str, wanted: str, found: TensorType
+) -> Diagnostic:
+    return Diagnostic(
+        "dtype-mismatch",
+        f"input `{port}` of `{block}` must be {wanted}, but is {found}",
+        span,
+        help=(f"convert it with `cast({wanted})`",),
+    )
+
+
+def wrong_input_rank(
+    span: Span, block: str, port: str, wanted: str, found: TensorType
+) -> Diagnostic:
+    return Diagnostic(
+        "rank-mismatch",
+        f"input `{port}` of `{block}` must have the axes {wanted}, but is {found}",
+        span,
+    )
+
+
+def input_size_mismatch(
+    span: Span,
+    block: str,
+    port: str,
+    position: int,
+    written: str,
+    wanted: Dim,
+    found: Dim,
+    type: TensorType,
+    counterexample: Sizes,
+) -> Diagnostic:
+    meaning = f"`{written}`" if written == str(wanted) else f"`{written}` = {wanted}"
+    return Diagnostic(
+        "input-size-mismatch",
+        f"axis {position} of input `{port}` of `{block}` must be {meaning}, but is {found}",
+        span,
+        label=f"the input is {type}",
+        counterexample=sizes_of(counterexample),
+    )
+
+
+def untyped_model_input(span: Span, model: str, port: str) -> Diagnostic:
+    return Diagnostic(
+        "untyped-model-input",
+        f"input `{port}` of the model `{model}` needs a full type",
+        span,
+        help=(f"write its axes: `{port}: [N, 3, H, W]`",),
+    )
+
+
+def unknown_dim(span: Span, name: str, known: Sequence[str]) -> Diagnostic:
+    help, _ = did_you_mean(span, name, known)
+    return Diagnostic(
+        "unknown-dim",
+        f"the model has no dim `{name}`",
+        span,
+        help=help or (f"its dims are {listed([f'`{k}`' for k in known])}",),
+    )
+
+
+def shared_weights_differ(
+    span: Span, path: str, weight: str, before: Mapping[str, object], now: Mapping[str, object]
+) -> Diagnostic:
+    def shown(dims: object) -> str:
+        return f"[{', '.join(map(str, dims))}]" if isinstance(dims, tuple) else "absent"
+
+    return Diagnostic(
+        "shared-weights-differ",
+        f"`{path}` is shared, but its `{weight}` would be {shown(now.get(weight))} here and is "
+        f"{shown(before.get(weight))} where it was first applied",
+        span,
+        help=("make a second instance, or bring both inputs to the same width",),
+    )
+
+
+def requirement_failed(span: Span, message: str | None) -> Diagnostic:
+    text = message or "this requirement does not hold"
+    return Diagnostic("requirement-failed", text, span, label="required here")
+
+
+def requirement_not_met(
+    span: Span, block: str, requirement: Requirement, condition: Condition, counterexample: Sizes
+) -> Diagnostic:
+    return Diagnostic(
+        "requirement-not-met",
+        f"`{block}` requires `{condition}` here, which does not follow: {requirement.reason}",
+        span,
+        related=(Label(requirement.span, "required here"),),
+        counterexample=sizes_of(counterexample),
+        help=(f"if it is meant, write `require {condition}` before",),
+    )
+
+
+def size_too_small(
+    requirement: Requirement, counterexample: Sizes, bounds: Sizes, model: Span
+) -> Diagnostic:
+    needed = " and ".join(f"{name} >= {bound}" for name, bound in (bounds or {}).items())
+    help = (f"say which sizes the model admits: `require {needed}`",) if needed else ()
+    return Diagnostic(
+        "size-too-small",
+        f"the model admits sizes that are too small: {requirement.reason}",
+        requirement.span,
+        label=f"needs {requirement.condition}",
+        counterexample=sizes_of(counterexample),
+        help=help,
+    )
+
+
+def scan_counts(span: Span, elements: int, sequences: int) -> Diagnostic:
+    return Diagnostic(
+        "scan-counts",
+        f"{elements} names walk over {sequences} sequences",
+        span,
+        help=("write as many names before `over` as sequences after it",),
+    )
+
+
+def scan_needs_axis(span: Span, text: str) -> Diagnostic:
+    return Diagnostic(
+        "scan-needs-axis",
+        "a scan must know which axis it walks along",
+        span,
+        help=(f"write `{text}(axis=T)`",),
+    )
+
+
+def scan_lengths_differ(span: Span, wanted: Dim, found: Dim, counterexample: Sizes) -> Diagnostic:
+    return Diagnostic(
+        "scan-lengths-differ",
+        f"this sequence is {found} long, the first one {wanted}",
+        span,
+        counterexample=sizes_of(counterexample),
+    )
+
+
+def scan_without_yield(span: Span) -> Diagnostic:
+    return Diagnostic(
+        "scan-without-yield",
+        "this scan carries no state and yields nothing",
+        span,
+        help=("end it with `yield value`",),
+    )
+
+
+def yield_outside_scan(span: Span) -> Diagnostic:
+    return Diagnostic(
+        "yield-outside-scan",
+        "`yield` is the last statement of a scan",
+        span,
+        help=("move it to the end of the scan's body",),
+    )
+
+
+def state_never_assigned(span: Span, name: str) -> Diagnostic:
+    return Diagnostic(
+        "state-never-assigned",
+        f"the carried state `{name}` is never assigned in the scan",
+        span,
+        help=(f"assign it, `{name} = …`, or use it without carrying it",),
+    )
+
+
+def state_changes(
+    span: Span,
+    name: str,
+    before: TensorType,
+    after: TensorType,
+    chain: Chain,
+    counterexample: Sizes,
+) -> Diagnostic:
+    return Diagnostic(
+        "state-changes",
+        f"the carried state `{name}` begins a step as {before} and ends it as {after}",
+        span,
+        chain=chain,
+        counterexample=sizes_of(counterexample),
+        help=("a state has one type for all steps",),
+    )

@@ -1,0 +1,84 @@
+"""Problems of the text itself, and of its size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from archdsl.diagnostics import Diagnostic, Fix
+from archdsl.problems.words import listed
+from archdsl.source import Span
+
+
+def syntax_error(span: Span, found: str, expected: Sequence[str], hint: str | None) -> Diagnostic:
+    wanted = listed(expected) if 0 < len(expected) <= 6 else "something else"
+    return Diagnostic(
+        "syntax-error",
+        f"unexpected {found}",
+        span,
+        label=f"expected {wanted}",
+        help=(hint,) if hint else (),
+    )
+
+
+def unexpected_character(span: Span, character: str) -> Diagnostic:
+    shown = character if character.isprintable() else f"U+{ord(character):04X}"
+    help = (
+        ("names are written in ASCII letters, digits and `_`",) if not character.isascii() else ()
+    )
+    return Diagnostic("unexpected-character", f"unexpected character `{shown}`", span, help=help)
+
+
+def unexpected_end(span: Span, expected: Sequence[str]) -> Diagnostic:
+    wanted = f"expected {listed(expected)}" if 0 < len(expected) <= 6 else "something is unfinished"
+    return Diagnostic(
+        "unexpected-end",
+        "the file ends in the middle of a statement",
+        span,
+        label=wanted,
+        help=("every `{`, `(` and `[` needs its closing partner",),
+    )
+
+
+def hidden_character(span: Span, character: str) -> Diagnostic:
+    return Diagnostic(
+        "hidden-character",
+        f"the text contains the invisible character U+{ord(character):04X}",
+        span,
+        notes=("such characters make a text look different from what it says",),
+        help=("remove it",),
+        fix=Fix(span, ""),
+    )
+
+
+def bad_literal(span: Span, reason: str) -> Diagnostic:
+    return Diagnostic("bad-literal", f"this literal can't be taken: {reason}", span)
+
+
+def bad_interpolation(span: Span, text: str) -> Diagnostic:
+    return Diagnostic(
+        "bad-interpolation",
+        f"`{{{text}}}` is not an expression",
+        span,
+        help=('inside braces stands an expression, as in `layer{i + 1}` or "width {D}"',),
+    )
+
+
+LIMITS = {
+    "file_bytes": "a file is at most {bound:,} bytes long",
+    "nesting": "brackets, scopes and blocks nest at most {bound} deep",
+    "imported_files": "a program imports at most {bound} files",
+    "import_depth": "imports are at most {bound} deep",
+    "expansion_steps": "a program expands in at most {bound:,} steps",
+    "expanded_nodes": "a model has at most {bound:,} nodes",
+    "repeat_count": "one loop repeats at most {bound:,} times",
+}
+
+
+def limit_exceeded(span: Span | None, limit: str, bound: int) -> Diagnostic:
+    option = limit.replace("_", "-")
+    return Diagnostic(
+        "limit-exceeded",
+        f"the limit `{option}` is exceeded: {LIMITS[limit].format(bound=bound)}",
+        span,
+        help=(f"if it is meant, raise it on the command line: `--limit {option}=…`",),
+    )

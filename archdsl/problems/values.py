@@ -1,0 +1,95 @@
+"""Problems of names and of compile-time values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from archdsl.diagnostics import Diagnostic
+from archdsl.problems.words import did_you_mean
+from archdsl.source import Span
+
+
+def unknown_name(span: Span, name: str, known: Iterable[str]) -> Diagnostic:
+    kind = "layer or block" if name[:1].isupper() else "name"
+    help, fix = did_you_mean(span, name, known)
+    return Diagnostic("unknown-name", f"there is no {kind} `{name}` here", span, help=help, fix=fix)
+
+
+def no_such_attribute(span: Span, name: str) -> Diagnostic:
+    return Diagnostic(
+        "no-such-attribute",
+        f"`.{name}` is not something this value has",
+        span,
+        help=("a dot leads from a labelled layer to its weight, as in `embedding.weight`",),
+    )
+
+
+def unknown_weight(span: Span, path: str, known: Sequence[str]) -> Diagnostic:
+    help, fix = did_you_mean(span, path, known)
+    return Diagnostic(
+        "unknown-weight",
+        f"no layer above has a weight `{path}`",
+        span,
+        help=help or ("label the layer before it is used here: `embedding: Embedding(…)`",),
+        fix=fix,
+    )
+
+
+def wrong_kind(span: Span, wanted: str, found: str) -> Diagnostic:
+    is_layer = found in ("a layer", "a function") and "tensor" in wanted
+    help = "`->` binds weaker than an operator: write `(x -> relu) + y`"
+    return Diagnostic(
+        "wrong-kind", f"expected {wanted}, found {found}", span, help=(help,) if is_layer else ()
+    )
+
+
+def wrong_operand(span: Span, operator: str, found: str) -> Diagnostic:
+    return Diagnostic("wrong-operand", f"`{operator}` does not apply to {found}", span)
+
+
+def not_constant(span: Span, size: str) -> Diagnostic:
+    return Diagnostic(
+        "not-constant",
+        f"this must be a number known at compile time, but `{size}` depends on the input",
+        span,
+        help=("fix the size in the signature, or on the command line with `--dim NAME=NUMBER`",),
+    )
+
+
+def static_error(span: Span, reason: str) -> Diagnostic:
+    return Diagnostic("static-error", f"this has no value: {reason}", span)
+
+
+def undecided_condition(span: Span, condition: str) -> Diagnostic:
+    return Diagnostic(
+        "undecided-condition",
+        f"whether `{condition}` holds depends on the size of the input",
+        span,
+        help=("decide it with `require`, or branch on parameters and known sizes only",),
+    )
+
+
+def circular_constant(span: Span, name: str) -> Diagnostic:
+    return Diagnostic("circular-constant", f"the constant `{name}` is defined by itself", span)
+
+
+def index_out_of_range(span: Span, index: int, count: int) -> Diagnostic:
+    return Diagnostic(
+        "index-out-of-range", f"index {index} is outside a list of {count} items", span
+    )
+
+
+def cannot_unpack(span: Span, found: str, count: int) -> Diagnostic:
+    return Diagnostic("cannot-unpack", f"{found} can't be bound to {count} names", span)
+
+
+def unknown_type(span: Span, name: str) -> Diagnostic:
+    return Diagnostic(
+        "unknown-type",
+        f"`{name}` is not a type",
+        span,
+        help=(
+            "parameters are `int`, `float`, `bool`, `str`, `layer` or lists such as `int[4]`; "
+            "inputs are `[N, C, H, W]` or `int64[B, T]`",
+        ),
+    )

@@ -1,0 +1,140 @@
+"""What a block returns, proved to be what its signature declares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from archdsl import problems
+from archdsl.ir.conditions import Compare
+from archdsl.ir.dims import Dim, ceildiv
+from archdsl.ir.types import TensorType
+from archdsl.semantics.problem import Problem
+from archdsl.semantics.scope import Environment, ReturnedValue
+from archdsl.semantics.specialise import dtype_named
+from archdsl.semantics.values import Unknown, describe
+from archdsl.syntax import ast
+
+if TYPE_CHECKING:
+    from archdsl.semantics.body import Body
+
+
+class Results:
+    """Checks the results of one block."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+
+    def check(
+        self, definition: ast.Definition, returned: list[ReturnedValue], env: Environment
+    ) -> list[ReturnedValue]:
+        """Prove that what is returned has the declared types; name the outputs."""
+        results = definition.results
+        if not results:
+            return returned
+        if len(results) != len(returned):
+            raise Problem(
+                problems.wrong_result_count(definition.name.span, len(results), len(returned))
+            )
+        named: list[ReturnedValue] = []
+        for result, item in zip(results, returned, strict=True):
+            declared = result.name.text if result.name else None
+            if declared and item.name and declared != item.name:
+                raise Problem(problems.result_name_differs(item.span, declared, item.name))
+            if result.training != item.training:
+                raise Problem(problems.result_training_differs(item.span, result.training))
+            self._check_type(definition, result, item, env)
+            named.append(ReturnedValue(declared or item.name, item.value, item.training, item.span))
+        return named
+
+    def _check_type(
+        self,
+        definition: ast.Definition,
+        result: ast.Result,
+        item: ReturnedValue,
+        env: Environment,
+    ) -> None:
+        actual = self._body.builder.type(item.value)
+        declared = result.type
+        if declared.dims is None:
+            raise Problem(problems.unknown_type(declared.span, declared.name or ""))
+        dtype = dtype_named(declared)
+        if declared.name is not None and dtype is not actual.dtype:
+            raise Problem(problems.wrong_result_dtype(declared.span, declared.name, actual))
+        written = spread(declared.dims, actual.rank)
+        if written is None:
+            text = self._body.program.text_of(declared.span)
+            chain = self._body.builder.chain(item.value)
+            raise Problem(problems.wrong_result_rank(item.span, declared.span, text, actual, chain))
+        axes = list(actual.axes)
+        sizes = {parameter.name.text for parameter in definition.parameters}
+        for position, dim in enumerate(written):
+            if dim is None:
+                continue
+            # A parameter in a result is a size: it names only an axis that has no name yet.
+            if isinstance(dim, ast.Name) and (dim.text not in sizes or axes[position] is None):
+                axes[position] = dim.text
+            self._check_dim(dim, actual.dims[position], actual, item, env)
+        value = self._body.builder.values[item.value.index]
+        type_ = TensorType(actual.dtype, actual.dims, tuple(axes))
+        self._body.builder.values[item.value.index] = type(value)(value.name, type_, value.span)
+
+    def _check_dim(
+        self,
+        written: ast.Expression,
+        actual: Dim,
+        type_: TensorType,
+        item: ReturnedValue,
+        env: Environment,
+    ) -> None:
+        is_new = isinstance(written, ast.Name) and env.find(written.text) is None
+        if isinstance(written, ast.Name) and is_new and binds_dim(written.text, env.file):
+            env.variables[written.text] = actual
+            return
+        declared = self._body.expressions.evaluate(written, env)
+        if isinstance(declared, Unknown):
+            return
+        if not isinstance(declared, Dim):
+            raise Problem(problems.wrong_kind(written.span, "a size", describe(declared)))
+        verdict = self._body.builder.facts.prove(Compare(actual, "==", declared))
+        if verdict.proved:
+            return
+        mends = self._mends(written, declared, actual, env)
+        raise Problem(
+            problems.signature_mismatch(
+                written.span,
+                item.span,
+                declared,
+                actual,
+                type_,
+                self._body.builder.chain(item.value),
+                verdict.counterexample,
+                mends,
+            )
+        )
+
+    def _mends(
+        self, written: ast.Expression, declared: Dim, actual: Dim, env: Environment
+    ) -> tuple[str, ...]:
+        """Ways to make a declared size true: the right expression, or what to require."""
+        facts = self._body.builder.facts
+        mends = [f"declare `{actual.origin}`"]
+        quotient = _quotient(written)
+        if quotient is None:
+            return tuple(mends)
+        left, right = (self._body.expressions.evaluate(side, env) for side in quotient)
+        texts = [self._body.program.text_of(side.span) for side in quotient]
+        if not (isinstance(left, Dim) and isinstance(right, Dim)):
+            return tuple(mends)
+        if facts.prove(Compare(actual, "==", ceildiv(left, right))).proved:
+            mends = [f"declare `ceildiv({texts[0]}, {texts[1]})`"]
+        divides = Compare(left % right, "==", Dim.of(0))
+        if facts.assume(divides).prove(Compare(actual, "==", declared)).proved:
+            mends.append(f"or demand `require {texts[0]} % {texts[1]} == 0`")
+        return tuple(mends)
+
+
+def _quotient(written: ast.Expression) -> tuple[ast.Expression, ast.Expression] | None:
+    """The two sides of `a // b`."""
+    if isinstance(written, ast.Chain) and len(written.rest) == 1 and written.rest[0][0] == "//":
+        return written.first, written.rest[0][1]
+    return None

@@ -1,0 +1,109 @@
+"""Limits are named when they are hit; long programs are fine, and too deep ones are told so."""
+
+from __future__ import annotations
+
+import resource
+import time
+
+import pytest
+
+from archdsl import api
+from archdsl.limits import Limits
+
+
+def body(statements: str, signature: str = "(x: [N, 4]) -> [N, 4]") -> str:
+    return f"\nmodel m{signature} {{\n{statements}\n}}"
+
+
+def codes(text: str) -> list[str]:
+    return [diagnostic.code for diagnostic in api.check(f"edition 2026\n{text}").diagnostics]
+
+
+# ------------------------------------------------------------------------------------- limits
+
+
+def nested(count: int, opening: str, closing: str, middle: str) -> str:
+    return opening * count + middle + closing * count
+
+
+HITS = {
+    "file_bytes": body("return x\n# " + "long " * 110_000),
+    "nesting": body("return x -> " + nested(100, "{ ", " }", "relu")),
+    "expansion_steps": body("for i in 0..10_000 { for j in 0..10_000 { y = x } }\nreturn x"),
+    "expanded_nodes": "\n".join(
+        f"block B{i}()(x: [N, C]) {{ return x {f'-> B{i + 1} ' * 8}}}" for i in range(6)
+    )
+    + "\nblock B6()(x: [N, C]) { return x -> relu }\n"
+    + body("return x -> B0"),
+    "repeat_count": body("return x -> repeat 10_001 { relu }"),
+}
+
+
+@pytest.mark.parametrize("limit", list(HITS))
+def test_a_limit_is_named_within_a_second_and_little_memory(limit: str) -> None:
+    api.check("edition 2026\n" + body("return x -> relu"))
+    text = f"edition 2026\n{HITS[limit]}"
+    start = time.perf_counter()
+    result = api.check(text)
+    seconds = time.perf_counter() - start
+    assert [d.code for d in result.diagnostics] == ["limit-exceeded"]
+    assert limit.replace("_", "-") in result.diagnostics[0].message
+    assert seconds < 5, f"{seconds} s"  # 1 s on a quiet machine
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4_000_000
+
+
+def test_limits_are_raised_on_request() -> None:
+    text = "edition 2026\n" + body("return x -> repeat 10_001 { relu }")
+    assert api.check(text, limits=Limits(repeat_count=20_000)).ok
+
+
+# ---------------------------------------------------------------------------- long and deep
+
+LONG = {
+    "a sum of a thousand terms": body("return " + " + ".join(["x"] * 1000)),
+    "a product of a thousand numbers": body("y = " + " * ".join(["1"] * 1000) + "\nreturn x * y"),
+    "a pipeline of a thousand layers": body("return x" + " -> Linear(4) -> relu" * 500),
+    "a thousand statements": body("\n".join(["x = x -> relu"] * 1000) + "\nreturn x"),
+    "a thousand conditions": body("y = " + " and ".join(["true"] * 1000) + "\nreturn x"),
+    "a comparison of a thousand": body("y = " + " < ".join(map(str, range(1000))) + "\nreturn x"),
+    "a list of a thousand": body("y = [" + ", ".join(["1"] * 1000) + "]\nreturn x * y[999]"),
+    "a thousand else": body(
+        "n = 3\nif n == 0 { y = x }\n"
+        + "\n".join(f"else if n == {i} {{ y = x }}" for i in range(1, 60))
+        + "\nreturn y"
+    ),
+    "a fork of a thousand branches": body(
+        "return x -> add {\n" + "\n".join(f"b{i}: identity" for i in range(1000)) + "\n}"
+    ),
+    "thirty brackets": body("return " + nested(30, "(", ")", "x")),
+    "thirty minus signs": body("return " + "-" * 30 + "x"),
+    "thirty scopes": body("return x -> " + nested(30, "{ ", " }", "relu")),
+    "thirty conditions": body(nested(30, "if true { ", " }", "y = x") + "\nreturn y"),
+}
+
+
+@pytest.mark.parametrize("text", list(LONG.values()), ids=list(LONG))
+def test_long_and_deep_programs(text: str) -> None:
+    result = api.check(f"edition 2026\n{text}")
+    assert result.ok, str(result)[:2000]
+
+
+DEEP = {
+    "brackets": body("return " + nested(50_000, "(", ")", "x")),
+    "lists": body("y = " + nested(50_000, "[", "]", "1")),
+    "minus signs": body("return " + "-" * 50_000 + "x"),
+    "not": body("y = " + "not " * 50_000 + "true\nreturn x"),
+    "powers": body("y = " + "1 ** " * 50_000 + "1\nreturn x"),
+    "calls": body("return x -> relu" + "()" * 50_000),
+    "indices": body("y = [1]\nreturn x * y" + "[0]" * 50_000),
+    "attributes": body("return x" + ".a" * 50_000),
+    "choices": body("y = " + "if false then 1 else " * 5_000 + "1\nreturn x"),
+    "else if": body("if false { y = x }\n" + "else if false { y = x }\n" * 5_000 + "return x"),
+}
+
+
+@pytest.mark.parametrize("text", list(DEEP.values()), ids=list(DEEP))
+def test_programs_that_are_too_deep_are_told_so(text: str) -> None:
+    found = codes(text)
+    assert found, "too deep a program must not pass"
+    assert set(found) <= {"limit-exceeded", "syntax-error", "no-such-attribute", "unknown-weight"}
