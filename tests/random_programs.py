@@ -190,7 +190,6 @@ class Apply(Stage):
     """Axes that are given by name, and where the oracle takes them to be."""
     as_layer: bool
     label: str | None = None
-    result: int = 0
 
     def text(self) -> str:
         name = self.kind.layer if self.as_layer else self.kind.function
@@ -200,7 +199,10 @@ class Apply(Stage):
 
     def run(self, machine: Machine, value: int, scope: Scope, context: Context) -> int:
         path = scope.path(self.label) if self.as_layer else None
-        return self.outputs(machine, [value], path, context)[self.result]
+        results = self.outputs(machine, [value], path, context)
+        if len(results) > 1 and self.kind.leading_outputs != 1:
+            raise Rejected("several values flow on")
+        return results[0]
 
     def outputs(
         self, machine: Machine, values: Sequence[int], path: str | None, context: Context
@@ -758,22 +760,23 @@ class Program:
 
     def _any_stage(self, value: int, depth: int) -> Stage:
         kind = self.random.random()
-        if kind < 0.62 or depth > 2:
+        if kind < (0.62, 0.8, 0.9, 1.0)[min(depth, 3)]:
             stage = self._layer_stage(value, self._maybe_label())
             if (stage.kind.function or "") in POSITIVE:
                 return Chain((Positive(), stage))
             return Chain((Apply(REGISTRY["tanh"], {}, torch.tanh, {}, False), stage)) if (
                 stage.kind.function == "exp"
             ) else stage
-        if kind < 0.70:
+        kind = self.random.random()
+        if kind < 0.20:
             return Residual(self._alike(value, depth))
-        if kind < 0.78:
+        if kind < 0.42:
             return self._repeat(value, depth)
-        if kind < 0.84:
+        if kind < 0.54:
             return Chain(self._run_of(value, depth), self._label())
-        if kind < 0.91:
+        if kind < 0.74:
             return self._fork(value, depth)
-        if kind < 0.93:
+        if kind < 0.78:
             first, second = self._layer_stage(value, None), self._layer_stage(value, None)
             return Either("1 + 1 == 3", lambda _: False, first, second)
         return self._block(value, depth)

@@ -345,3 +345,26 @@ def test_an_empty_sequence_is_excluded() -> None:
     assert all(condition.evaluate({"T": 4, "N": 1}) for condition in conditions)
     problems = problems_of("model m(x: [3, N, 8]) { x -> slice(start=3, axis=0) -> gru: GRU(4) }")
     assert "at least 1 step" in problems[0][1]
+
+
+def test_a_scan_can_read_what_is_also_given_out() -> None:
+    model = model_of(
+        """
+model m(x: [T, N, 4], w: [N, 4]) -> s: [N, 4], y: [T, N, 4] {
+  s = tanh(w)
+  y = scan e over x(axis=T) carry h = zeros(N, 4) {
+    h = e + h * s
+    yield h
+  }
+  return s = s, y = y
+}
+"""
+    )
+    inputs = inputs_of(model, T=3, N=2)
+    s, y = run_onnx(export(model, None).SerializeToString(), inputs)
+    h, steps = np.zeros((2, 4), np.float32), []
+    for e in inputs["x"]:
+        h = e + h * np.tanh(inputs["w"])
+        steps.append(h)
+    assert np.allclose(s, np.tanh(inputs["w"]), atol=1e-6)
+    assert np.allclose(y, np.stack(steps), atol=1e-5)

@@ -10,7 +10,7 @@ from archdsl.ir.dims import Dim, ceildiv
 from archdsl.ir.types import TensorType
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment, ReturnedValue
-from archdsl.semantics.specialise import dtype_named
+from archdsl.semantics.specialise import binds_dim, dtype_named, spread
 from archdsl.semantics.values import Unknown, describe
 from archdsl.syntax import ast
 

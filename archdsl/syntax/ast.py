@@ -1,40 +1,53 @@
-"""The tree: frozen dataclasses, each with its span."""
+"""The tree: immutable dataclasses, each with its span."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar, dataclass_transform
 
 from archdsl.source import Span
+
+Node = TypeVar("Node")
+
+
+@dataclass_transform(frozen_default=True, eq_default=False)
+def node(cls: type[Node]) -> type[Node]:
+    """A dataclass that type checkers know to be frozen.
+
+    Python itself does not enforce it, which halves the time of importing this file and of making
+    nodes, of which there are millions in a large text.
+    """
+    return dataclass(slots=True, eq=False, repr=False)(cls)
+
 
 # ------------------------------------------------------------------------------- expressions
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Name:
     span: Span
     text: str
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Integer:
     span: Span
     value: int
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Real:
     span: Span
     value: float
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class String:
     span: Span
     value: str
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Constant:
     """`true`, `false` or `none`."""
 
@@ -42,13 +55,13 @@ class Constant:
     value: bool | None
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class ListLiteral:
     span: Span
     items: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Argument:
     """One argument of a call; `name` is None when it is positional."""
 
@@ -57,28 +70,28 @@ class Argument:
     value: Expression
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Call:
     span: Span
     function: Expression
     arguments: tuple[Argument, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Index:
     span: Span
     value: Expression
     index: Expression
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Attribute:
     span: Span
     value: Expression
     name: str
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Unary:
     """`-x` or `not x`."""
 
@@ -87,7 +100,7 @@ class Unary:
     operand: Expression
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Chain:
     """A run of operators of one precedence, `first (operator operand)*`, without nesting.
 
@@ -99,7 +112,7 @@ class Chain:
     rest: tuple[tuple[str, Expression], ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Choice:
     """`if condition then a else b`."""
 
@@ -112,7 +125,7 @@ class Choice:
 # --------------------------------------------------------------------------------- pipelines
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Label:
     """A name, possibly with interpolated parts: literal texts and expressions by turns."""
 
@@ -120,7 +133,7 @@ class Label:
     parts: tuple[str | Expression, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Stage:
     """One step of a pipeline, with or without a label; `share` is the layer of that label again."""
 
@@ -130,7 +143,7 @@ class Stage:
     share: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Pipeline:
     """`head -> stage -> stage`."""
 
@@ -139,14 +152,14 @@ class Pipeline:
     stages: tuple[Stage, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Branch:
     span: Span
     label: Label
     stages: tuple[Stage, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Merge:
     """A fork under its merge: `concat(axis=C) { a: …; b: … }`."""
 
@@ -155,7 +168,7 @@ class Merge:
     branches: tuple[Branch, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Scope:
     """`{ … }` as a stage."""
 
@@ -163,7 +176,7 @@ class Scope:
     body: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Repeat:
     """`repeat count [share] [as index] { … }`."""
 
@@ -174,7 +187,7 @@ class Repeat:
     body: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Carry:
     """One carried state of a scan and what it begins with."""
 
@@ -183,7 +196,7 @@ class Carry:
     initial: Expression
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Scan:
     """`scan [reverse] x over xs(axis=T) carry h = h0 { … yield y }`."""
 
@@ -219,14 +232,14 @@ Expression = (
 # -------------------------------------------------------------------------------- statements
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Assignment:
     span: Span
     targets: tuple[Name, ...]
     value: Expression
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Returned:
     """One returned value: with its name if given; `training` ones exist while training only."""
 
@@ -236,13 +249,13 @@ class Returned:
     training: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Return:
     span: Span
     values: tuple[Returned, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class If:
     span: Span
     condition: Expression
@@ -250,7 +263,7 @@ class If:
     otherwise: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class For:
     """`for i in a..b` (stop is given) or `for item in list` (stop is None)."""
 
@@ -261,20 +274,20 @@ class For:
     body: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Require:
     span: Span
     condition: Expression
     message: String | None
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Expect:
     span: Span
     condition: Expression
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class WeightDeclaration:
     """`param name: type = initialiser` or `buffer …`."""
 
@@ -285,13 +298,13 @@ class WeightDeclaration:
     value: Expression | None
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class ExpressionStatement:
     span: Span
     value: Expression
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Yield:
     """What one step of a scan gives out."""
 
@@ -314,14 +327,14 @@ Statement = (
 # ------------------------------------------------------------------------------ declarations
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Ellipsis:
     """`...` in a tensor type: any number of further axes."""
 
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Type:
     """`int`, `int[4]`, `[N, C]` or `int64[B, T]`: a name or None, and dims or None."""
 
@@ -330,7 +343,7 @@ class Type:
     dims: tuple[Expression | Ellipsis, ...] | None
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Parameter:
     span: Span
     name: Name
@@ -338,7 +351,7 @@ class Parameter:
     default: Expression | None
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Result:
     span: Span
     name: Name | None
@@ -346,7 +359,7 @@ class Result:
     training: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Definition:
     """A block, cell or model: what is static, what flows in, what flows out, and the body."""
 
@@ -360,7 +373,7 @@ class Definition:
     body: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Family:
     """`model resnet50 = ResNet(…) { expect … }`."""
 
@@ -371,21 +384,21 @@ class Family:
     body: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class FileConstant:
     span: Span
     name: Name
     value: Expression
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class ImportedName:
     span: Span
     name: Name
     alias: Name | None
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class Import:
     """`import std.vision (A)` has a dotted path, `import "file.arch" (A as B)` a file name."""
 
@@ -399,7 +412,7 @@ class Import:
 Item = Import | Definition | Family | FileConstant
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@node
 class File:
     """A whole file: its edition (None when the line is missing) and its items in order."""
 
