@@ -36,7 +36,7 @@ def check_expectations(compilation: Compilation, model: Model) -> None:
             continue
 
 
-class _OtherSize(Exception):  # noqa: N818  (not an error)
+class _OtherSize(Exception):
     """The expectation is about a size other than the one fixed from outside."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from typing import Any
 
 import archdsl.ops  # noqa: F401  (fills the registry)
@@ -106,6 +107,56 @@ def page(op: type[Op]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def document() -> str:
+    """All operators by family, in Markdown: the text of docs/operators.md."""
+    families: dict[str, list[type[Op]]] = {}
+    for op in operators():
+        families.setdefault(_family(op), []).append(op)
+    lines = [_INTRODUCTION]
+    for family in sorted(families):
+        lines += [f"## {family}", ""]
+        for op in families[family]:
+            lines += [_section(op), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+_INTRODUCTION = """\
+# Operators
+
+Every layer (capitalised, numbered, may own weights) and function (small) of the language, family by
+family. This page is made from the code: `python -m archdsl.reference > docs/operators.md`; `archdsl
+ops NAME` shows one of them. The first arguments, marked with a `·`, may be given without their
+names; inputs are what flows in, by `->` or as arguments. An axis is given by its position or its
+name.
+"""
+
+
+def _family(op: type[Op]) -> str:
+    """The subject of the file that the operator stands in."""
+    sentence = (sys.modules[op.__module__].__doc__ or "").strip().partition("\n")[0]
+    return sentence.rstrip(".").partition(":")[0]
+
+
+def _section(op: type[Op]) -> str:
+    names = [name for name in (op.layer, op.function) if name]
+    lines = [f"### {', '.join(f'`{name}`' for name in names)}", ""]
+    lines += [f"    {signature(op, name)}" for name in names]
+    lines += ["", inspect.getdoc(op) or ""]
+    described = attributes(op)
+    if described:
+        lines += ["", "| attribute | takes | default |", "| --- | --- | --- |"]
+        lines += [_row(attribute) for attribute in described]
+    return "\n".join(lines)
+
+
+def _row(attribute: dict[str, Any]) -> str:
+    mark = " ·" if attribute["positional"] else ""
+    is_left_out = attribute["default"] is None or attribute["values"] == _KEYWORDS
+    default = "" if is_left_out else f"`{attribute['default']}`"
+    values = attribute["values"].replace("|", "\\|")
+    return f"| `{attribute['name']}`{mark} | {values} | {default} |"
+
+
 def written(value: Any) -> str:
     """A default as the language writes it."""
     if isinstance(value, bool) or value is None:
@@ -175,3 +226,7 @@ def _bounds(schema: dict[str, Any]) -> str:
         if key in schema and abs(schema[key]) < _LARGEST
     ]
     return f" {' and '.join(said)}" if said else ""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())

@@ -17,6 +17,15 @@ from benchmarks.measure import THREADS
 from tests.torchvision_shim import torchvision
 
 IMAGE = (1, 3, 224, 224)
+FIXED_IMAGE = {"H": 224, "W": 224}
+POOLED_TO_A_SIZE = ("alexnet", "vgg")
+"""Pool to a fixed size: torch's export of that is right for a fixed image size only."""
+
+
+def compiled(name: str) -> archdsl.Network:
+    """Ours, with the sizes free that torch can export freely."""
+    fixed = name.startswith(POOLED_TO_A_SIZE)
+    return archdsl.load(name, dims=FIXED_IMAGE if fixed else {})
 
 
 def torchvision_model(name: str) -> nn.Module:
@@ -62,7 +71,7 @@ def symbolic_axes(network: archdsl.Network) -> dict[int, str]:
 def both_exports(name: str, folder: Path) -> tuple[Path, Path]:
     """The files of torch's export and of ours, with the same weights and the same free axes."""
     folder.mkdir(parents=True, exist_ok=True)
-    module, network = subject(name), archdsl.load(name)
+    module, network = subject(name), compiled(name)
     ours, theirs = folder / f"{name}.onnx", folder / f"{name}.torch.onnx"
     network.save_onnx(ours, module)
     export_with_torch(module, theirs, symbolic_axes(network))

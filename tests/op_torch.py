@@ -89,7 +89,7 @@ class Interpreter:
         if target.startswith("."):
             return getattr(args[0], target[1:])(*args[1:], **keywords)
         first, *rest = target.split(".")
-        function: Any = {"torch": torch, "nn": nn, "F": F}[first]
+        function: Any = ({"torch": torch, "nn": nn, "F": F} | self.functions)[first]
         for name in rest:
             function = getattr(function, name)
         return function(*args, **keywords)

@@ -9,529 +9,42 @@ applied to which values, with the weights under which path.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-import op_harness as harness
 import torch
-from pydantic import ValidationError
+from random_stages import (
+    POSITIVE,
+    SIZED,
+    Apply,
+    BlockText,
+    Chain,
+    Context,
+    Either,
+    Fork,
+    Machine,
+    Parameter,
+    Positive,
+    Rejected,
+    Repeat,
+    Residual,
+    Scope,
+    Stage,
+    Use,
+    has_label,
+    has_same_constants,
+    is_one_layer,
+    labelled,
+    named_axes,
+    parameters_of,
+    usable_cases,
+    written,
+)
 
-from archdsl.ir.dims import Dim
-from archdsl.ir.obligations import Obligations
-from archdsl.ir.op import REGISTRY, Op
+from archdsl.ir.op import REGISTRY
 from archdsl.ir.proof import Condition, Facts
-from archdsl.ir.types import DType, ShapeError, TensorType
-
-LARGEST = 6000
-"""No value of a program has more elements than this at the sizes it is run at."""
-DTYPES = ("float32", "int64", "bool")
-EXACT = frozenset(
-    {"concat", "stack", "split", "chunk", "reshape", "flatten", "Flatten", "unflatten", "permute"}
-    | {"transpose", "squeeze", "unsqueeze", "expand", "tile", "repeat_interleave", "slice"}
-    | {"select", "flip", "roll", "pad", "identity", "Identity", "Dropout", "ReLU", "neg", "abs"}
-    | {"max", "min", "maximum", "minimum", "MaxPool", "AdaptiveMaxPool", "where", "rearrange"}
-)
-"""Operators whose results have the very same bits in every implementation."""
-STEPS = frozenset(
-    {"floor", "ceil", "round", "sign", "floor_div", "remainder", "eq", "ne", "lt", "le", "gt"}
-    | {"ge", "argmax", "argmin", "cast"}
-)
-"""Operators that make a jump out of a rounding error."""
-POSITIVE = frozenset({"log", "log2", "sqrt", "rsqrt", "reciprocal"})
-LEFT_OUT = frozenset({"isnan", "embedding", "linear", "take", "gather", "index_select"})
-WORDS = frozenset(
-    {"same", "valid", "zeros", "constant", "reflect", "replicate", "circular", "tanh", "none"}
-    | {"nearest", "nearest-exact", "linear", "bilinear", "bicubic", "trilinear", "area", "relu"}
-)
-
-
-class Rejected(Exception):
-    """A choice that does not fit; another one is tried."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A static parameter of a block, where an attribute's value stands."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Step:
-    """An oracle applied to values by their numbers; its weights stand under a path."""
-
-    oracle: Callable[..., Any]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    path: str | None
-    weights: tuple[str, ...]
-
-
-@dataclass
-class Scope:
-    """A dotted prefix, and the number of the next layer without a label."""
-
-    prefix: str = ""
-    number: int = 0
-
-    def path(self, label: str | None) -> str:
-        if label is not None:
-            return self.prefix + label
-        self.number += 1
-        return f"{self.prefix}{self.number - 1}"
-
-
-@dataclass
-class Context:
-    """What is known inside a block: facts on its own sizes, its arguments, its sizes when run."""
-
-    facts: Facts
-    sizes: Sequence[Mapping[str, int]]
-    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    deferred: list[Condition] = field(default_factory=list[Condition])
-
-
-class Machine:
-    """Runs stages on types, and writes down the steps they mean."""
-
-    def __init__(self) -> None:
-        self.types: list[TensorType] = []
-        self.exact: list[bool] = []
-        self.raw: list[bool] = []
-        """Whether a value is an input as it came, so that its numbers are small."""
-        self.steps: list[Step] = []
-        self.weights: dict[str, tuple[int, ...]] = {}
-
-    def add(self, type: TensorType, *, exact: bool, raw: bool = False) -> int:
-        self.types.append(type)
-        self.exact.append(exact)
-        self.raw.append(raw)
-        return len(self.types) - 1
-
-    def apply(
-        self,
-        op: Op,
-        oracle: Callable[..., Any],
-        inputs: Sequence[int],
-        path: str | None,
-        context: Context,
-    ) -> list[int]:
-        types = [self.types[value] for value in inputs]
-        name = type(op).function or type(op).layer
-        check = Obligations(context.facts)
-        try:
-            found = op.infer(check, *types)
-        except ShapeError as error:
-            raise Rejected(error.message) from None
-        results = found if isinstance(found, tuple) else (found,)
-        for condition, _ in check.deferred:
-            context.deferred.append(condition)
-            context.facts = context.facts.assume(condition)
-        self._check_tame(str(name), results, inputs, context)
-        same = all(self.exact[value] for value in inputs)
-        copies = {type(op).function, type(op).layer} & EXACT
-        outputs = [
-            self.add(result, exact=same and bool(copies or not result.dtype.is_floating))
-            for result in results
-        ]
-        owned = op.weights(*types) if path is not None else ()
-        self._own(path, owned)
-        names = tuple(weight.name for weight in owned)
-        self.steps.append(Step(oracle, tuple(inputs), tuple(outputs), path, names))
-        return outputs
-
-    def _check_tame(
-        self, name: str, results: Sequence[TensorType], inputs: Sequence[int], context: Context
-    ) -> None:
-        for result in results:
-            for sizes in context.sizes:
-                count = 1
-                for dim in result.dims:
-                    count *= dim.evaluate(sizes)
-                if not 0 < count <= LARGEST or result.dtype.value not in DTYPES:
-                    raise Rejected("too large, empty or of another type")
-        floating = [value for value in inputs if self.types[value].dtype.is_floating]
-        if name in STEPS and not all(self.exact[value] for value in floating):
-            raise Rejected("a rounding error would jump")
-        if name == "Embedding" and not self.raw[inputs[0]]:
-            raise Rejected("indices may not exist")
-
-    def _own(self, path: str | None, weights: Sequence[Any]) -> None:
-        for weight in weights:
-            shape = tuple(dim.value for dim in weight.dims)
-            key = f"{path}.{weight.name}"
-            if self.weights.setdefault(key, shape) != shape:
-                raise Rejected("the weights of that path have another shape")
-
-
-# ---------------------------------------------------------------------------------------- stages
-
-
-class Stage:
-    """One step of a pipeline: its text, and what it does to a value."""
-
-    def text(self) -> str:
-        raise NotImplementedError
-
-    def run(self, machine: Machine, value: int, scope: Scope, context: Context) -> int:
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Apply(Stage):
-    """An operator as a layer or as a function; `others` are further inputs by variable."""
-
-    kind: type[Op]
-    attributes: Mapping[str, Any]
-    oracle: Callable[..., Any]
-    axes: Mapping[str, int]
-    """Axes that are given by name, and where the oracle takes them to be."""
-    as_layer: bool
-    label: str | None = None
-
-    def text(self) -> str:
-        name = self.kind.layer if self.as_layer else self.kind.function
-        label = f"{self.label}: " if self.label else ""
-        arguments = written(self.kind, self.attributes)
-        return f"{label}{name}({', '.join(arguments)})" if arguments else f"{label}{name}"
-
-    def run(self, machine: Machine, value: int, scope: Scope, context: Context) -> int:
-        path = scope.path(self.label) if self.as_layer else None
-        results = self.outputs(machine, [value], path, context)
-        if len(results) > 1 and self.kind.leading_outputs != 1:
-            raise Rejected("several values flow on")
-        return results[0]
-
-    def outputs(
-        self, machine: Machine, values: Sequence[int], path: str | None, context: Context
-    ) -> list[int]:
-        first = machine.types[values[0]]
-        for name, place in self.axes.items():
-            if first.axes.count(name) != 1 or first.axes.index(name) != place:
-                raise Rejected("another axis")
-        attributes = {
-            name: context.arguments[value.name] if isinstance(value, Parameter) else value
-            for name, value in self.attributes.items()
-        }
-        try:
-            op = self.kind.model_validate(attributes)
-        except ValidationError:
-            raise Rejected("an attribute out of range") from None
-        return machine.apply(op, self.oracle, values, path, context)
-
-
-@dataclass(frozen=True)
-class Chain(Stage):
-    """`A -> B`, in braces under a label or without one."""
-
-    stages: tuple[Stage, ...]
-    label: str | None = None
-
-    def text(self) -> str:
-        inside = " -> ".join(stage.text() for stage in self.stages)
-        return f"{self.label}: {{ {inside} }}" if self.label else f"{{ {inside} }}"
-
-    def run(self, machine: Machine, value: int, scope: Scope, context: Context) -> int:
-        inner = scope if self.label is None else Scope(f"{scope.path(self.label)}.")
-        for stage in self.stages:
-            value = stage.run(machine, value, inner, context)
-        return value
-
-
-def bare(stages: Sequence[Stage]) -> str:
-    return " -> ".join(stage.text() for stage in stages)
-
-
-def is_one_layer(stages: Sequence[Stage]) -> bool:
-    """Whether it is one layer or block without a label, which then bears the label above it."""
-    if len(stages) != 1:
-        return False
-    stage = stages[0]
-    if isinstance(stage, Apply):
-        return stage.as_layer and stage.label is None
-    return isinstance(stage, Use) and stage.label is None
-
-
-def labelled(stage: Stage, label: str) -> Stage:
-    assert isinstance(stage, Apply | Use)
-    return replace(stage, label=label)
-
-
-@dataclass(frozen=True)
-class Repeat(Stage):
-    """`label: repeat n { … }`, also of one shared layer."""
-
-    count: int | Parameter
-    stages: tuple[Stage, ...]
-    label: str | None
-    share: bool = False
-
-    def text(self) -> str:
-        label = f"{self.label}: " if self.label else ""
-        share = " share" if self.share else ""
-        count = self.count.name if isinstance(self.count, Parameter) else self.count
-        return f"{label}repeat {count}{share} {{ {bare(self.stages)} }}"
-
-    def run(self, machine: Machine, value: int, scope: Scope, context: Context) -> int:
-        count = self.count
-        passes: int = context.arguments[count.name] if isinstance(count, Parameter) else count
-        inner = scope if self.label is None else Scope(f"{scope.path(self.label)}.")
-        shared = str(inner.path(None)).rpartition(".")[2] if self.share else None
-        before = machine.types[value]
-        for index in range(passes):
-            value = self._pass(machine, value, inner, context, shared, index)
-            if machine.types[value] != before:
-                raise Rejected("a pass changes the type")
-        return value
-
-    def _pass(
-        self,
-        machine: Machine,
-        value: int,
-        inner: Scope,
-        context: Context,
-        shared: str | None,
-        index: int,
-    ) -> int:
-        if is_one_layer(self.stages) and (self.label is not None or shared is not None):
-            single = labelled(self.stages[0], str(index) if shared is None else shared)
-            return single.run(machine, value, inner, context)
-        here = inner if self.label is None else Scope(f"{inner.prefix}{index}.")
-        for stage in self.stages:
-            value = stage.run(machine, value, here, context)
-        return value
-
-
-@dataclass(frozen=True)
-class Fork(Stage):
-    """`concat(axis=1) { a: … b: … }`: branches under their merge."""
-
-    merge: Apply
-    branches: tuple[tuple[str, tuple[Stage, ...]], ...]
-
-    def text(self) -> str:
-        inside = "; ".join(f"{label}: {bare(stages)}" for label, stages in self.branches)
-        return f"{self.merge.text()} {{ {inside} }}"
-
-    def run(self, machine: Machine, value: int, scope: Scope, context: Context) -> int:
-        results: list[int] = []
-        for label, stages in self.branches:
-            if is_one_layer(stages):
-                results.append(labelled(stages[0], label).run(machine, value, scope, context))
-                continue
-            inner, result = Scope(f"{scope.path(label)}."), value
-            for stage in stages:
-                result = stage.run(machine, result, inner, context)
-            results.append(result)
-        return self.merge.outputs(machine, results, None, context)[0]
-
-
-@dataclass(frozen=True)
-class Residual(Stage):
-    """`{ it + (it -> A -> B) }`."""
-
-    stages: tuple[Stage, ...]
-
-    def text(self) -> str:
-        return f"{{ it + (it -> {bare(self.stages)}) }}"
-
-    def run(self, machine: Machine, value: int, scope: Scope, context: Context) -> int:
-        result = value
-        for stage in self.stages:
-            result = stage.run(machine, result, scope, context)
-        add = REGISTRY["add"].model_validate({})
-        return machine.apply(add, torch.add, [value, result], None, context)[0]
-
-
-@dataclass(frozen=True)
-class Positive(Stage):
-    """`{ abs(it) + 0.5 }`, before what wants positive numbers."""
-
-    def text(self) -> str:
-        return "{ abs(it) + 0.5 }"
-
-    def run(self, machine: Machine, value: int, scope: Scope, context: Context) -> int:
-        if machine.types[value].dtype is not DType.FLOAT32:
-            raise Rejected("not a float")
-        absolute = REGISTRY["abs"].model_validate({})
-        return machine.apply(absolute, lambda x: x.abs() + 0.5, [value], None, context)[0]
-
-
-@dataclass(frozen=True)
-class Either(Stage):
-    """`(if condition then A else B)`, of two layers."""
-
-    condition: str
-    decide: Callable[[Mapping[str, Any]], bool]
-    then: Apply
-    otherwise: Apply
-
-    def text(self) -> str:
-        return f"(if {self.condition} then {self.then.text()} else {self.otherwise.text()})"
-
-    def run(self, machine: Machine, value: int, scope: Scope, context: Context) -> int:
-        chosen = self.then if self.decide(context.arguments) else self.otherwise
-        return chosen.run(machine, value, scope, context)
-
-
-# ---------------------------------------------------------------------------------------- blocks
-
-
-@dataclass(frozen=True)
-class BlockText:
-    """A block of one input: its parameters, the axes of its input, its stages."""
-
-    name: str
-    parameters: tuple[tuple[str, str], ...]
-    axes: tuple[str, ...]
-    stages: tuple[Stage, ...]
-    result: str
-
-    def text(self) -> str:
-        parameters = ", ".join(f"{name}: {kind}" for name, kind in self.parameters)
-        lines = [f"block {self.name}({parameters})(x: [{', '.join(self.axes)}]){self.result} {{"]
-        lines += ["  y = x"]
-        for stage in self.stages:
-            lines.append(f"  y = y -> {stage.text()}")
-        return "\n".join([*lines, "  return y", "}"])
-
-    def run(
-        self,
-        machine: Machine,
-        value: int,
-        prefix: str,
-        arguments: Mapping[str, Any],
-        outer: Context,
-    ) -> int:
-        """Inside, sizes that are not known are symbols of the block's own."""
-        given = machine.types[value]
-        if given.rank != len(self.axes) or given.dtype is not DType.FLOAT32:
-            raise Rejected("another rank")
-        symbols = {
-            name: dim
-            for name, dim in zip(self.axes, given.dims, strict=True)
-            if dim.value is None
-        }
-        dims = [Dim.of(name) if name in symbols else dim
-                for name, dim in zip(self.axes, given.dims, strict=True)]  # fmt: skip
-        sizes = [{name: dim.evaluate(each) for name, dim in symbols.items()} for each in outer.sizes]
-        context = Context(Facts(), sizes, arguments)
-        machine.types[value] = TensorType(given.dtype, tuple(dims), self.axes)
-        first, scope, result = len(machine.types), Scope(prefix), value
-        try:
-            for stage in self.stages:
-                result = stage.run(machine, result, scope, context)
-        finally:
-            machine.types[value] = given
-        for condition in context.deferred:
-            known = condition.substitute(symbols)
-            if not outer.facts.prove(known).proved:
-                outer.deferred.append(known)
-                outer.facts = outer.facts.assume(known)
-        names = dict(zip(self.axes, given.axes, strict=True))
-        for place in range(first, len(machine.types)):
-            inside = machine.types[place]
-            machine.types[place] = TensorType(
-                inside.dtype,
-                tuple(dim.substitute(symbols) for dim in inside.dims),
-                tuple(names.get(axis, axis) if axis else None for axis in inside.axes),
-            )
-        return result
-
-
-@dataclass(frozen=True)
-class Use(Stage):
-    """A block applied, as a new instance."""
-
-    block: BlockText
-    arguments: tuple[tuple[str, Any], ...]
-    label: str | None = None
-
-    def text(self) -> str:
-        label = f"{self.label}: " if self.label else ""
-        given = ", ".join(f"{name}={literal(value)}" for name, value in self.arguments)
-        return f"{label}{self.block.name}({given})" if given else f"{label}{self.block.name}"
-
-    def run(self, machine: Machine, value: int, scope: Scope, context: Context) -> int:
-        prefix = f"{scope.path(self.label)}."
-        return self.block.run(machine, value, prefix, dict(self.arguments), context)
-
-
-# ------------------------------------------------------------------------------------------ text
-
-
-def literal(value: Any, *, bare_word: bool = False) -> str:
-    """A static value as the language writes it."""
-    match value:
-        case Parameter():
-            return value.name
-        case bool():
-            return str(value).lower()
-        case None:
-            return "none"
-        case float() if value in (float("inf"), float("-inf")):
-            return "-1e999" if value < 0 else "1e999"
-        case str():
-            return value if bare_word else f'"{value}"'
-        case tuple() | list():
-            return f"[{', '.join(literal(item, bare_word=bare_word) for item in value)}]"
-        case _:
-            return str(value)
-
-
-def written(kind: type[Op], attributes: Mapping[str, Any]) -> list[str]:
-    """Arguments by name; free sizes as arguments of their own."""
-    arguments: list[str] = []
-    for name, value in attributes.items():
-        if name == "sizes":
-            arguments += [f"{axis}={literal(size)}" for axis, size in value.items()]
-        else:
-            word = name in kind.axis_attributes() or name == "dtype"
-            arguments.append(f"{name}={literal(value, bare_word=word)}")
-    return arguments
-
-
-@cache
-def usable_cases(inputs: int) -> dict[tuple[tuple[str, int], ...], dict[str, list[harness.Case]]]:
-    """The cases of so many inputs by element types and ranks, then by operator."""
-    found: dict[tuple[tuple[str, int], ...], dict[str, list[harness.Case]]] = {}
-    for entry in harness.entries():
-        if not isinstance(entry, harness.Case) or len(entry.inputs) != inputs:
-            continue
-        if entry.op in LEFT_OUT or entry.context or 17 not in entry.opsets or not _is_known(entry):
-            continue
-        kinds = tuple((given[0], len(given[1])) for given in entry.inputs)
-        if all(dtype in DTYPES for dtype, _ in kinds):
-            found.setdefault(kinds, {}).setdefault(entry.op, []).append(entry)
-    return found
-
-
-def _is_known(case: harness.Case) -> bool:
-    """Whether no attribute is told by a size of the case's inputs."""
-    kind = REGISTRY[case.op]
-    for name, value in case.attributes.items():
-        if name in kind.axis_attributes() or name in ("pattern", "dtype"):
-            continue
-        items = value if isinstance(value, tuple | list) else [value]
-        for item in items:
-            if isinstance(item, str) and item not in WORDS and "->" not in item:
-                return False
-    return True
-
-
-def named_axes(case: harness.Case) -> dict[str, int]:
-    """Axes that attributes give by name, and where they stand in the case's first input."""
-    first = harness.input_types(case)[0]
-    found: dict[str, int] = {}
-    for name in REGISTRY[case.op].axis_attributes():
-        value = case.attributes.get(name)
-        for axis in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(axis, str):
-                found[axis] = first.axis(axis)
-    return found
-
+from archdsl.ir.types import DType, TensorType
 
 # ------------------------------------------------------------------------------------- programs
 
@@ -542,9 +55,8 @@ class Program:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.machine = Machine()
-        self.names: list[str] = []
-        """Of values of the model, by variable."""
         self.values: dict[str, int] = {}
+        """Values of the model by variable."""
         self.lines: list[str] = []
         self.blocks: list[BlockText] = []
         self.scope = Scope()
@@ -576,7 +88,9 @@ class Program:
         for place, shape in enumerate(shapes):
             dtype = DType(choose(["float32"] * 6 + ["int64", "bool"])) if place else DType.FLOAT32
             self.inputs[f"x{place}"] = TensorType.of(dtype, *shape)
-        symbols = {name for type in self.inputs.values() for dim in type.dims for name in dim.symbols}
+        symbols = {
+            name for type in self.inputs.values() for dim in type.dims for name in dim.symbols
+        }
         self.facts = [fact for fact in facts if fact[0] in symbols]
         self.sizes = [{k: v for k, v in each.items() if k in symbols} for each in self.sizes]
         self.context = Context(known, self.sizes)
@@ -592,7 +106,10 @@ class Program:
             f"{name}: {type.dtype.value}[{', '.join(map(str, type.dims))}]"
             for name, type in self.inputs.items()
         )
-        body = [*(f"  require {fact}" for fact in self.facts), *(f"  {line}" for line in self.lines)]
+        body = [
+            *(f"  require {fact}" for fact in self.facts),
+            *(f"  {line}" for line in self.lines),
+        ]
         returned = ", ".join(f"r{place} = {name}" for place, name in enumerate(self.outputs))
         blocks = [f"{block.text()}\n" for block in self.blocks]
         model = [f"model program({inputs}) {{", *body, f"  return {returned}", "}", ""]
@@ -603,28 +120,15 @@ class Program:
     def _statement(self) -> None:
         makers = [self._pipeline] * 7 + [self._pair] * 3 + [self._shared, self._loop, self._parts]
         for _ in range(12):
-            mark = self._mark()
+            mark, number, blocks = self.machine.mark(), self.scope.number, len(self.blocks)
             try:
                 self.random.choice(makers)()
             except Rejected:
-                self._go_back(mark)
+                self.machine.restore(mark)
+                self.scope.number = number
+                del self.blocks[blocks:]
             else:
                 return
-
-    def _mark(self) -> tuple[Any, ...]:
-        machine = self.machine
-        return (
-            len(machine.types), len(machine.steps), dict(machine.weights), self.scope.number,
-            self.context.facts, len(self.lines), dict(self.values), len(self.blocks),
-            set(self._used), len(self.context.deferred),
-        )  # fmt: skip
-
-    def _go_back(self, mark: tuple[Any, ...]) -> None:
-        machine = self.machine
-        types, steps, machine.weights, self.scope.number, facts, lines, values, blocks, used, _ = mark
-        del machine.types[types:], machine.exact[types:], machine.raw[types:]
-        del machine.steps[steps:], self.lines[lines:], self.blocks[blocks:]
-        self.context.facts, self.values, self._used = facts, values, used
 
     def _label(self) -> str:
         self._labels += 1
@@ -637,17 +141,12 @@ class Program:
         names = list(self.values)
         return names[-1] if self.random.random() < 0.6 else self.random.choice(names)
 
-    def _bind(self, value: int, text: str) -> None:
-        self._check_provable()
+    def _bind(self, value: int, *lines: str, used: Sequence[str]) -> None:
+        """A new variable; `@` stands for it in the lines that make it."""
         name = f"v{len(self.values)}"
         self.values[name] = value
-        self.lines.append(f"{name} = {text}")
-
-    def _check_provable(self) -> None:
-        """What is demanded of the model's sizes must follow from what is required of them."""
-        if self.context.deferred:
-            self.context.deferred.clear()
-            raise Rejected("a size may be too small")
+        self.lines += [line.replace("@", name) for line in lines]
+        self._used.update(used)
 
     def _pipeline(self) -> None:
         name = self._recent()
@@ -655,24 +154,25 @@ class Program:
         for _ in range(self.random.randint(1, 3)):
             stage, value = self._stage(value, self.scope, self.context)
             texts.append(stage.text())
-        self._used.add(name)
-        self._bind(value, " -> ".join([name, *texts]))
+        self._bind(value, f"@ = {' -> '.join([name, *texts])}", used=[name])
 
     def _pair(self) -> None:
         """An operator on several values, as a call or as arithmetic."""
         names = [self._recent() for _ in range(self.random.choice([2, 2, 2, 3]))]
         values = [self.values[name] for name in names]
         stage = self._operator(values, None)
-        if stage.kind.function in ("div", "pow") and self.machine.types[values[0]].dtype.is_floating:
+        if (
+            stage.kind.function in ("div", "pow")
+            and self.machine.types[values[0]].dtype.is_floating
+        ):
             raise Rejected("wants positive numbers")
         result = stage.outputs(self.machine, values, None, self.context)[0]
         symbol = {"add": "+", "mul": "*", "sub": "-"}.get(str(stage.kind.function))
-        self._used.update(names)
+        arguments = [*names, *written(stage.kind, stage.attributes)]
+        text = f"{stage.kind.function}({', '.join(arguments)})"
         if symbol and self.random.random() < 0.7:
-            self._bind(result, f" {symbol} ".join(names))
-        else:
-            arguments = [*names, *written(stage.kind, stage.attributes)]
-            self._bind(result, f"{stage.kind.function}({', '.join(arguments)})")
+            text = f" {symbol} ".join(names)
+        self._bind(result, f"@ = {text}", used=names)
 
     def _shared(self) -> None:
         """One instance under a name, applied twice."""
@@ -682,9 +182,9 @@ class Program:
         value = self.values[name]
         for _ in range(2):
             value = stage.outputs(self.machine, [value], label, self.context)[0]
-        self._used.add(name)
-        self.lines.append(f"{label} = {stage.text()}")
-        self._bind(value, f"{name} -> {label} -> {label}")
+        made = f"{stage.kind.layer}({', '.join(written(stage.kind, stage.attributes))})"
+        lines = f"{label} = {made}", f"@ = {name} -> {label} -> {label}"
+        self._bind(value, *lines, used=[name])
 
     def _loop(self) -> None:
         """A loop with labels that count."""
@@ -698,11 +198,9 @@ class Program:
             )
             if self.machine.types[value] != before:
                 raise Rejected("a pass changes the type")
-        self._used.add(name)
-        self._bind(value, name)
-        bound = list(self.values)[-1]
         step = labelled(stage, f"{label}_{{i}}").text()
-        self.lines.append(f"for i in 0..{count} {{ {bound} = {bound} -> {step} }}")
+        lines = f"@ = {name}", f"for i in 0..{count} {{ @ = @ -> {step} }}"
+        self._bind(value, *lines, used=[name])
 
     def _parts(self) -> None:
         """Several results of one operator."""
@@ -711,7 +209,6 @@ class Program:
         results = stage.outputs(self.machine, [self.values[name]], None, self.context)
         if len(results) < 2:
             raise Rejected("one result")
-        self._check_provable()
         self._used.add(name)
         fresh = [f"v{len(self.values) + place}" for place in range(len(results))]
         self.values.update(zip(fresh, results, strict=True))
@@ -727,6 +224,8 @@ class Program:
         if not by_name:
             raise Rejected("no operator takes these")
         case = self.random.choice(by_name[self.random.choice(sorted(by_name))])
+        if case.op in SIZED and not has_same_constants(case, types):
+            raise Rejected("the oracle knows its sizes")
         kind = REGISTRY[case.op]
         forms = [form for form, name in ((True, kind.layer), (False, kind.function)) if name]
         if as_layer is not None:
@@ -746,16 +245,13 @@ class Program:
     ) -> tuple[Stage, int]:
         """A stage that takes the value, and its result."""
         for _ in range(10):
-            number, types, steps = scope.number, len(self.machine.types), len(self.machine.steps)
-            weights, facts, demands = dict(self.machine.weights), context.facts, len(context.deferred)
+            mark, number = self.machine.mark(), scope.number
             try:
                 stage = self._any_stage(value, depth)
                 return stage, stage.run(self.machine, value, scope, context)
             except Rejected:
-                machine = self.machine
-                del machine.types[types:], machine.exact[types:], machine.raw[types:]
-                del machine.steps[steps:], context.deferred[demands:]
-                scope.number, machine.weights, context.facts = number, weights, facts
+                self.machine.restore(mark)
+                scope.number = number
         raise Rejected("nothing fits")
 
     def _any_stage(self, value: int, depth: int) -> Stage:
@@ -764,9 +260,11 @@ class Program:
             stage = self._layer_stage(value, self._maybe_label())
             if (stage.kind.function or "") in POSITIVE:
                 return Chain((Positive(), stage))
-            return Chain((Apply(REGISTRY["tanh"], {}, torch.tanh, {}, False), stage)) if (
-                stage.kind.function == "exp"
-            ) else stage
+            return (
+                Chain((Apply(REGISTRY["tanh"], {}, torch.tanh, {}, False), stage))
+                if (stage.kind.function == "exp")
+                else stage
+            )
         kind = self.random.random()
         if kind < 0.20:
             return Residual(self._alike(value, depth))
@@ -782,23 +280,28 @@ class Program:
         return self._block(value, depth)
 
     def _run_of(self, value: int, depth: int, labels: bool = True) -> tuple[Stage, ...]:
-        """One to three stages in a row, tried on the side."""
+        """One to three stages in a row."""
+        return self._tried(value, depth, labels)[0]
+
+    def _tried(self, value: int, depth: int, labels: bool) -> tuple[tuple[Stage, ...], TensorType]:
+        """Stages in a row and what they make of a value, tried on the side."""
+        mark, scope = self.machine.mark(), Scope("trial.")
         stages: list[Stage] = []
-        scope, context = Scope("trial."), replace(self.context, deferred=[])
-        for _ in range(self.random.randint(1, 3)):
-            stage, value = self._stage(value, scope, context, depth + 1)
-            if not labels and has_label(stage):
-                raise Rejected("a label would stand twice")
-            stages.append(stage)
-        return tuple(stages)
+        try:
+            for _ in range(self.random.randint(1, 3)):
+                stage, value = self._stage(value, scope, self.context, depth + 1)
+                if not labels and has_label(stage):
+                    raise Rejected("a label would stand twice")
+                stages.append(stage)
+            return tuple(stages), self.machine.types[value]
+        finally:
+            self.machine.restore(mark)
 
     def _alike(self, value: int, depth: int, labels: bool = True) -> tuple[Stage, ...]:
         """A run that keeps the type."""
-        for _ in range(20):
-            count = len(self.machine.steps)
-            stages = self._run_of(value, depth, labels)
-            last = self.machine.steps[-1].outputs if len(self.machine.steps) > count else ()
-            if any(self.machine.types[each] == self.machine.types[value] for each in last):
+        for _ in range(12):
+            stages, type = self._tried(value, depth, labels)
+            if type == self.machine.types[value]:
                 return stages
         raise Rejected("nothing keeps the type")
 
@@ -835,7 +338,9 @@ class Program:
         axes = tuple("NCHWDEK"[: given.rank])
         stages = [self._parameterised(stage) for stage in self._run_of(value, 1)]
         parameters = {name: kind for stage in stages for name, kind in parameters_of(stage)}
-        block = BlockText(f"B{len(self.blocks)}", tuple(parameters.items()), axes, tuple(stages), "")
+        block = BlockText(
+            f"B{len(self.blocks)}", tuple(parameters.items()), axes, tuple(stages), ""
+        )
         self.blocks.append(block)
         return Use(block, self._arguments(block), self._maybe_label())
 
@@ -870,31 +375,3 @@ def _product(values: Sequence[torch.Tensor]) -> torch.Tensor:
 def _size(generator: random.Random, name: str, least: int, even: bool) -> int:
     size = generator.randint(least, least + (2 if name == "N" else 5))
     return -(-size // 4) * 4 if even and name in "HT" else size
-
-
-def has_label(stage: Stage) -> bool:
-    """Whether a label stands in a stage."""
-    match stage:
-        case Apply() | Use():
-            return stage.label is not None
-        case Chain() | Repeat():
-            return stage.label is not None or any(map(has_label, stage.stages))
-        case Residual():
-            return any(map(has_label, stage.stages))
-        case Fork():
-            return True
-        case _:
-            return False
-
-
-def parameters_of(stage: Stage) -> list[tuple[str, str]]:
-    """The parameters of a block that a stage uses."""
-    match stage:
-        case Apply():
-            return [("width", "int") for v in stage.attributes.values() if isinstance(v, Parameter)]
-        case Repeat() if isinstance(stage.count, Parameter):
-            return [("times", "int")]
-        case Either() if stage.condition == "flag":
-            return [("flag", "bool")]
-        case _:
-            return []

@@ -215,6 +215,8 @@ FINE = {
     "a dim of the result is named": "block A()(x: [N, L]) -> [N, L2, L2] {\n"
     '  y = x -> slice(1, 0, 2); return einsum("N i, N j -> N i j", y, y) }\n'
     + body("require L >= 2\nreturn x -> A", "(x: [N, L]) -> [N, 2, 2]"),
+    "a layer that is a constant keeps its arguments": "NORM = GroupNorm(2, eps=0.5)\nACT = relu\n"
+    + body("n = x -> reshape(N, 4, 1) -> NORM -> ACT\nreturn n -> flatten\nexpect params == 8"),
     "a constant of the file": "WIDTH = 4\nNORM = LayerNorm(eps=1e-6)\n"
     + body("return x -> Linear(WIDTH) -> NORM -> NORM", "(x: [N, WIDTH]) -> [N, WIDTH]"),
     "defaults use what stands before": "block A(n: int, k: int = 2 * n)(x: [N, C]) -> [N, k] {\n"

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -18,9 +19,10 @@ from archdsl.backends import torch_classes
 from archdsl.backends.torch_cases import Mismatch
 from archdsl.backends.torch_live import load
 from archdsl.backends.torch_source import emit
+from archdsl.backends.weights import initial
 from archdsl.compiler import Compilation
 from archdsl.ir.lowering import Unsupported
-from archdsl.ir.model import Model
+from archdsl.ir.model import Member, Model
 from archdsl.resources import spec_files
 from archdsl.source import Source
 
@@ -124,6 +126,12 @@ block Unit(width: int)(x: [N, C, H, W]) {
 model net(image: [N, 3, H, W]) {
   image -> body: { Conv(4, 1, weight_init=normal(std=0.5)) -> Unit(5) -> Unit(6) }
         -> many: repeat 4 { Conv(6, 1, bias_init=constant(0.25)) }
+}
+""",
+    "bilinear": """
+model net(image: [N, 3, H, W]) {
+  image -> up: ConvTranspose(3, 4, stride=2, padding=1, weight_init=bilinear, bias=false)
+        -> each: ConvTranspose(3, 3, groups=3, weight_init=bilinear)
 }
 """,
     "names": """
@@ -282,6 +290,35 @@ def test_a_thousand_terms_are_not_nested() -> None:
     source = emit(model_of(f"edition 2026\nmodel net(x: [N, 4]) {{ return {terms} }}"))
     assert max(map(len, source.splitlines())) <= 100
     compile(source, "net.py", "exec")
+
+
+def test_defaults_are_written_and_left_out() -> None:
+    model = compiled("branches")
+    defaults = {"stride": 1, "gated": False}
+
+    def with_defaults(member: Member) -> Member:
+        arguments = tuple(
+            replace(a, is_default=a.name in defaults and a.value == defaults[a.name])
+            for a in member.arguments
+        )
+        return member.model_copy(update={"arguments": arguments})
+
+    members = tuple(map(with_defaults, model.root.members))
+    root = model.root.model_copy(update={"members": members})
+    blocks = {**model.blocks, model.entry: root}
+    source = emit(model.model_copy(update={"blocks": blocks}))
+    assert "def __init__(self, C, width, stride=1, gated=False):" in source
+    assert "self.a = Unit(3, 8)\n" in source
+    assert "self.b = Unit(8, 8, gated=True)\n" in source
+    assert "self.e = Unit(16, 16, stride=2, gated=True)\n" in source
+
+
+def test_bilinear_weights_are_those_of_the_exporter() -> None:
+    model = compiled("bilinear")
+    drawn = initial(model, seed=0)
+    for path, tensor in load(model).state_dict().items():
+        if path.endswith("weight"):
+            assert torch.equal(tensor, torch.from_numpy(drawn[path]))
 
 
 def test_training_cannot_be_a_label() -> None:

@@ -106,10 +106,11 @@ class _Writer:
         return _type_text(self._types[port.value])
 
     def returned(self) -> str:
-        """`logits = fc`, for every output."""
+        """`logits = fc`, for every output; what a name cannot begin, the signature names alone."""
         return ", ".join(
-            f"{_training(port)}{port.name} = {self._expressions[port.value]}"
+            f"{_training(port)}{named}{self._expressions[port.value]}"
             for port in self._block.outputs
+            for named in ("" if port.name in KEYWORDS else f"{port.name} = ",)
         )
 
     # -------------------------------------------------------------------------- the statements

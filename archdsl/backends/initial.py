@@ -90,6 +90,10 @@ def _constant(generator: np.random.Generator, shape: Shape, val: float) -> Array
     return np.full(shape, val)
 
 
+def _values(generator: np.random.Generator, shape: Shape, data: Any) -> Array:
+    return np.array(data).reshape(shape)
+
+
 def _zeros(generator: np.random.Generator, shape: Shape) -> Array:
     return np.zeros(shape, np.float32)
 
@@ -185,6 +189,7 @@ _DISTRIBUTIONS: Mapping[str, Callable[..., Array]] = {
     "normal": _normal,
     "trunc_normal": _trunc_normal,
     "constant": _constant,
+    "values": _values,
     "zeros": _zeros,
     "ones": _ones,
     "kaiming_uniform": _kaiming_uniform,

@@ -233,7 +233,7 @@ class Applications:
 
     def _await(self, values: Reads) -> Known:
         """In a loop, what is nowhere to be found must come from the pass before."""
-        if not self.is_loop or values.keys() != self.case_set():
+        if not self.is_loop or set(values) != self.case_set():
             raise Mismatch("a value that nothing before it leaves")
         known = self._remember(Variable(self._hint(values), self._shape(values)), dict(values))
         self.awaited.append(Awaited(known))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from archdsl.backends.torch_composites import rewrite, taken_apart
 from archdsl.backends.torch_formula import Formula, NoFormulaError
-from archdsl.backends.torch_lowering import Written, rewrite, slice_parts
+from archdsl.backends.torch_lowering import Written
 from archdsl.backends.torch_template import Label
 from archdsl.ir.dims import Dim
-from archdsl.ir.lowering import Call, Index, Infix, Module
+from archdsl.ir.lowering import Call, Module
 
 MOST_CANDIDATES = 8
 
@@ -208,33 +209,19 @@ def fit_lowered(
 
     `attributes` are the operators' own, for keywords that are left out where they are the default.
     """
-    first = row[0]
     if len(row) == 1:
-        return rewrite(first, lambda leaf: _fit_alone(leaf, cases))
-    if any(type(value) is not type(first) for value in row) and not _are_scalars(row):
+        return rewrite(row[0], lambda leaf: _fit_alone(leaf, cases))
+    if any(isinstance(value, Call | Module) for value in row):
+        row = _with_keywords(row, attributes)
+    composites = [taken_apart(value) for value in row]
+    known = [composite for composite in composites if composite is not None]
+    if not known:
+        return fit(row, cases, variables) if _are_scalars(row) else _alike(row)
+    if len(known) != len(row):
         raise Mismatch("different forms")
-
-    def each(pick: Any) -> Any:
-        return fit_lowered([pick(value) for value in row], cases, variables)
-
-    match first:
-        case Call() | Module():
-            _same([value.target for value in row])
-            keywords = _fit_keywords(row, cases, variables, attributes)
-            return type(first)(first.target, each(lambda value: value.args), keywords)
-        case Infix():
-            _same([value.symbol for value in row])
-            return Infix(first.symbol, each(lambda v: v.left), each(lambda v: v.right))
-        case Index():
-            return Index(each(lambda value: value.value), each(lambda value: value.items))
-        case slice():
-            return slice(*each(slice_parts))
-        case tuple() | list():
-            _same([len(value) for value in row])
-            items = [each(lambda value, at=at: value[at]) for at in range(len(first))]
-            return items if isinstance(first, list) else tuple(items)
-        case _:
-            return fit(row, cases, variables)
+    _same([composite.head for composite in known])
+    columns = zip(*(composite.parts for composite in known), strict=True)
+    return known[0].build([fit_lowered(column, cases, variables) for column in columns])
 
 
 def _fit_alone(leaf: Any, cases: Sequence[Case]) -> Any:
@@ -242,7 +229,12 @@ def _fit_alone(leaf: Any, cases: Sequence[Case]) -> Any:
 
 
 def _are_scalars(row: Row) -> bool:
-    return all(isinstance(value, Dim | int | float | str | bool | Written | None) for value in row)
+    return all(isinstance(value, Dim | int | float | str | Written | None) for value in row)
+
+
+def _alike(row: Row) -> Any:
+    _same(row)
+    return row[0]
 
 
 def _same(row: Row) -> None:
@@ -250,33 +242,24 @@ def _same(row: Row) -> None:
         raise Mismatch(f"{row[0]}")
 
 
-def _fit_keywords(
-    row: Row,
-    cases: Sequence[Case],
-    variables: Sequence[str],
-    attributes: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
+def _with_keywords(row: Row, attributes: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Calls or modules with the same keywords: what one has, all get."""
+    if not all(isinstance(value, Call | Module) for value in row):
+        raise Mismatch("different forms")
     names: list[str] = []
-    for value in {tuple(value.kwargs): value for value in row}.values():
+    for keywords in dict.fromkeys(tuple(value.kwargs) for value in row):
         place = 0
-        for name in value.kwargs:
-            if name in names:
-                place = names.index(name) + 1
-            else:
+        for name in keywords:
+            if name not in names:
                 names.insert(place, name)
-                place += 1
-    keywords: dict[str, Any] = {}
-    for name in names:
-        column: list[Any] = []
-        for at, value in enumerate(row):
-            if name in value.kwargs:
-                column.append(value.kwargs[name])
-            elif attributes and name in attributes[at]:
-                column.append(attributes[at][name])
-            else:
-                raise Mismatch(f"keyword {name}")
-        keywords[name] = fit_lowered(column, cases, variables)
-    return keywords
+            place = names.index(name) + 1
+    filled: list[Any] = []
+    for at, value in enumerate(row):
+        known = {**(attributes[at] if attributes else {}), **value.kwargs}
+        if not known.keys() >= set(names):
+            raise Mismatch("other keywords")
+        filled.append(replace(value, kwargs={name: known[name] for name in names}))
+    return filled
 
 
 _DIGITS = re.compile(r"(\d+)")

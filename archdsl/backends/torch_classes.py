@@ -12,7 +12,7 @@ from archdsl.backends.torch_replay import verify
 from archdsl.backends.torch_template import Template
 from archdsl.backends.torch_trace import Trace, is_numbered_chain, plain, trace
 from archdsl.diagnostics import InternalError
-from archdsl.ir.model import Block, Model
+from archdsl.ir.model import Block, Model, every_node
 
 
 def class_templates(model: Model) -> list[Template]:
@@ -93,7 +93,8 @@ def _skeleton(traced: Trace, known: Mapping[str, Template]) -> Any:
         (m.path, id(known[m.block]) if m.block else None, len(m.weights)) for m in block.members
     )
     nodes = tuple(
-        (node.member, type(node.op), len(node.inputs), len(node.frames)) for node in block.nodes
+        (node.member, type(node.op), len(node.inputs), len(node.frames))
+        for node in every_node(block.nodes)
     )
     return is_numbered_chain(block), members, nodes
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from archdsl.backends.naming import MODULE_NAMES
 from archdsl.backends.torch_cases import Case, Mismatch, fit, fit_label, fit_lowered
+from archdsl.backends.torch_chains import common
 from archdsl.backends.torch_formula import Formula
 from archdsl.backends.torch_init import is_self_contained
 from archdsl.backends.torch_lowering import Instance, Layer
@@ -22,7 +23,7 @@ from archdsl.backends.torch_template import (
     NewInstance,
     Template,
 )
-from archdsl.backends.torch_trace import Trace, common
+from archdsl.backends.torch_trace import Trace
 from archdsl.ir.model import Frame
 
 MOST_WRITTEN_OUT = 8
@@ -160,10 +161,12 @@ class Constructions:
     def _container(
         self, label: Label, pairs: Sequence[tuple[Scopes, str]], cases: list[Case]
     ) -> Container:
-        kinds = {(scope.kind(path), scope.is_indexed(path)) for scope, path in pairs}
-        if len(kinds) != 1:
+        (first, at), *others = pairs
+        kind, indexed = first.kind(at), first.is_indexed(at)
+        if any(
+            (scope.kind(path), scope.is_indexed(path)) != (kind, indexed) for scope, path in others
+        ):
             raise Mismatch("containers of different kinds")
-        ((kind, indexed),) = kinds
         inner = self._inner(self.variables, indexed)
         inner.scope([path for _, path in pairs], cases)
         return Container(label, kind, inner.items, indexed)

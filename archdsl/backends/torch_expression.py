@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+from archdsl.backends.torch_composites import leaves, taken_apart
 from archdsl.backends.torch_formula import Formula
 from archdsl.backends.torch_layout import ATOM, Code, call, infix, list_of, prefix, tuple_of
-from archdsl.backends.torch_lowering import rewrite, slice_parts
 from archdsl.backends.torch_values import Variables, value_code
 from archdsl.diagnostics import InternalError
 from archdsl.ir.dims import Dim
@@ -58,9 +58,9 @@ class Place:
                 value = self.code(expression.value).within(ATOM)
                 return Code(f"torch.finfo({value}.dtype).min")
             case tuple():
-                return tuple_of([self.code(item) for item in expression])
+                return tuple_of([self.code(item) for item in cast("tuple[Any, ...]", expression)])
             case list():
-                return list_of([self.code(item) for item in expression])
+                return list_of([self.code(item) for item in cast("list[Any]", expression)])
             case Own():
                 raise InternalError(f"weight {expression.name} is read outside its layer")
             case _:
@@ -82,9 +82,10 @@ class Place:
     def _item(self, item: Any) -> Code:
         if item is Ellipsis:
             return Code("...")
-        if not isinstance(item, slice):
+        sliced = taken_apart(item) if isinstance(item, slice) else None
+        if sliced is None:
             return self.code(item)
-        parts = [None if part is None else self.code(part) for part in slice_parts(item)]
+        parts = [None if part is None else self.code(part) for part in sliced.parts]
         is_plain = all(part is None or _is_plain(part) for part in parts)
         space = "" if is_plain else " "
         texts = ["" if part is None else part.text for part in parts]
@@ -120,27 +121,13 @@ def unpacked(names: Sequence[str], results: Sequence[Any]) -> str:
 
 def run_time_sizes(expression: Any) -> Iterator[str]:
     """Names of sizes and parameters in an expression, as often as they stand there."""
-    found: list[str] = []
-
-    def visit(leaf: Any) -> Any:
+    for leaf in leaves(expression):
         if isinstance(leaf, Dim):
-            found.extend(sorted(leaf.symbols))
+            yield from sorted(leaf.symbols)
         elif isinstance(leaf, Formula):
-            found.extend(leaf.names)
-        return leaf
-
-    rewrite(expression, visit)
-    yield from found
+            yield from leaf.names
 
 
 def reads_device(expression: Any) -> bool:
     """Whether an expression asks for the device."""
-    found: list[Device] = []
-
-    def visit(leaf: Any) -> Any:
-        if isinstance(leaf, Device):
-            found.append(leaf)
-        return leaf
-
-    rewrite(expression, visit)
-    return bool(found)
+    return any(isinstance(leaf, Device) for leaf in leaves(expression))

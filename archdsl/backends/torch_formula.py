@@ -28,10 +28,10 @@ _BINARY: Final[Mapping[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]
     ast.Add: ("+", operator.add),
     ast.Sub: ("-", operator.sub),
     ast.Mult: ("*", operator.mul),
-    ast.Div: ("/", operator.truediv),
-    ast.FloorDiv: ("//", operator.floordiv),
+    ast.Div: ("/", lambda a, b: a / b),
+    ast.FloorDiv: ("//", lambda a, b: a // b),
     ast.Mod: ("%", operator.mod),
-    ast.Pow: ("**", operator.pow),
+    ast.Pow: ("**", lambda a, b: a**b),
 }
 _COMPARE: Final[Mapping[type[ast.cmpop], tuple[str, Callable[[Any, Any], bool]]]] = {
     ast.Eq: ("==", operator.eq),

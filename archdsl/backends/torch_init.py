@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from archdsl.backends.naming import Namespace, is_plain, string
@@ -44,10 +44,10 @@ from archdsl.backends.torch_values import (
     value_code,
 )
 from archdsl.backends.torch_walk import additions, conditions
+from archdsl.backends.torch_weights import empty_weight, init_lines
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Unsupported
-from archdsl.ir.op import Init, Weight
-from archdsl.ir.types import DType
+from archdsl.ir.op import Weight
 
 FEWEST_SHARED, SHORTEST_SHARED = 3, 12
 """How often a formula stands, and how long it is, where it gets a name."""
@@ -311,15 +311,7 @@ class Constructor:
 
     def _begin(self, item: Make, target: str, variables: Variables, depth: int) -> None:
         for name, init in item.inits:
-            self._write_init(f"{target}.{name}", init, variables, depth)
-
-    def _write_init(self, target: str, init: Init, variables: Variables, depth: int) -> None:
-        if init.kind == "values":
-            self._line("with torch.no_grad():", depth)
-            tensor = call("torch.tensor", [value_code(dict(init.arguments)["data"], variables)])
-            self.lines += lay_out("", call(f"{target}.copy_", [tensor]), depth + 1)
-            return
-        self.lines += lay_out("", _init_call(target, init, variables), depth)
+            self.lines += init_lines(f"{target}.{name}", init, variables, depth)
 
     def _write_weights(self) -> None:
         for weight in self.template.weights:
@@ -333,13 +325,13 @@ class Constructor:
             if not path:
                 continue
             owner = self._owner(path, variables)
-            code, is_begun = _empty(weight, variables)
+            code, is_begun = empty_weight(weight, variables)
             if weight.kind == "parameter":
                 code = call("nn.Parameter", [code])
             register = f"{owner}.register_{weight.kind}"
             self.lines += lay_out("", call(register, [Code(string(name)), code]), BODY)
             if not is_begun:
-                self._write_init(f"{owner}.{name}", weight.init, variables, BODY)
+                self.lines += init_lines(f"{owner}.{name}", weight.init, variables, BODY)
 
     def _owner(self, path: Sequence[str], variables: Variables) -> str:
         """The container of a labelled scope, made here if the scope holds nothing but weights."""
@@ -356,7 +348,7 @@ class Constructor:
         return text
 
     def _write_weight(self, weight: Weight, variables: Variables) -> None:
-        code, is_begun = _empty(weight, variables)
+        code, is_begun = empty_weight(weight, variables)
         name = weight.name
         if weight.kind == "parameter":
             code = call("nn.Parameter", [code])
@@ -373,7 +365,9 @@ class Constructor:
             arguments = [Code(string(name)), code]
             self.lines += lay_out("", call("self.register_buffer", arguments), BODY)
         if not is_begun:
-            self._write_init(own_weight(weight.name, weight.kind), weight.init, variables, BODY)
+            self.lines += init_lines(
+                own_weight(weight.name, weight.kind), weight.init, variables, BODY
+            )
 
     def _line(self, text: str, depth: int) -> None:
         self.lines.append(f"{INDENT * depth}{text}")
@@ -383,10 +377,10 @@ def sizes_given(items: Sequence[Construction]) -> Iterator[Dim]:
     """Every size that a member is constructed with."""
     for item in items:
         match item:
-            case Make(made=NewInstance() as made):
-                yield from (value for value in made.values.values() if isinstance(value, Dim))
-            case Make(made=module):
-                values = (*module.args, *module.kwargs.values())
+            case Make():
+                made = item.made
+                is_new = isinstance(made, NewInstance)
+                values = made.values.values() if is_new else (*made.args, *made.kwargs.values())
                 yield from (value for value in values if isinstance(value, Dim))
             case MakeBranch():
                 yield from sizes_given([*item.then, *item.otherwise])
@@ -401,56 +395,6 @@ def _first_member(branch: MakeBranch | None) -> str | None:
         return None
     name = constant_label(first.label)
     return name if name is not None and is_plain(name) else None
-
-
-def _empty(weight: Weight, variables: Variables) -> tuple[Code, bool]:
-    """The tensor a weight begins as, and whether it is begun with that."""
-    keywords = (
-        {} if weight.dtype is DType.FLOAT32 else {"dtype": value_code(weight.dtype, variables)}
-    )
-    dims = [value_code(dim, variables) for dim in weight.dims]
-    shape = dims if dims else [Code("()")]
-    arguments = dict(weight.init.arguments)
-    match weight.init.kind:
-        case "zeros" | "ones" as kind:
-            return call(f"torch.{kind}", shape, keywords), True
-        case "constant" if weight.dtype.is_floating:
-            filled = [tuple_of(dims), value_code(float(arguments["val"]), variables)]
-            return call("torch.full", filled, keywords), True
-        case "values":
-            data = value_code(arguments["data"], variables)
-            return call("torch.tensor", [data], keywords), True
-        case _:
-            return call("torch.empty", shape, keywords), False
-
-
-def _init_call(target: str, init: Init, variables: Variables) -> Code:
-    if init.kind == "bilinear":
-        raise Unsupported(
-            "torch.nn.init has no bilinear initialiser", "load the weights or write the values"
-        )
-    if init.kind == "constant":
-        value = value_code(dict(init.arguments)["val"], variables)
-        return call("nn.init.constant_", [Code(target), value])
-    keywords = {
-        name: value_code(value, variables)
-        for name, value in init.arguments
-        if value != _TORCH_DEFAULTS.get(init.kind, {}).get(name)
-    }
-    return call(f"nn.init.{init.kind}_", [Code(target)], keywords)
-
-
-_KAIMING = {"a": 0.0, "mode": "fan_in", "nonlinearity": "leaky_relu"}
-_TORCH_DEFAULTS: Mapping[str, Mapping[str, float | str]] = {
-    "uniform": {"a": 0.0, "b": 1.0},
-    "normal": {"mean": 0.0, "std": 1.0},
-    "trunc_normal": {"mean": 0.0, "std": 1.0, "a": -2.0, "b": 2.0},
-    "kaiming_uniform": _KAIMING,
-    "kaiming_normal": _KAIMING,
-    "xavier_uniform": {"gain": 1.0},
-    "xavier_normal": {"gain": 1.0},
-}
-"""What the functions of `torch.nn.init` take where nothing is given."""
 
 
 def is_expressible(item: Container) -> bool:

@@ -137,25 +137,33 @@ def _tensors(weights: Mapping[str, Any] | str | Path) -> dict[str, torch.Tensor]
 
     if isinstance(weights, Mapping):
         return {
-            name: value if isinstance(value, torch.Tensor) else torch.from_numpy(value.copy())
+            name: value if isinstance(value, torch.Tensor) else _tensor(value)
             for name, value in weights.items()
         }
-    from safetensors.torch import load_file
+    from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 
     return load_file(weights)
 
 
+def _tensor(array: np.ndarray[Any, Any]) -> torch.Tensor:
+    """A copy of an array; torch does not know numpy's extension for bfloat16."""
+    import torch
+
+    if array.dtype.name == "bfloat16":
+        return torch.tensor(array.view(np.int16)).view(torch.bfloat16)
+    return torch.tensor(array)
+
+
 def _check_given(model: Model, tensors: Mapping[str, torch.Tensor]) -> None:
     """Refuse weights that do not fit, with a report of all differences."""
-    report = compare(state(model), {name: _Shaped(tensor) for name, tensor in tensors.items()})
+    stand_ins = {name: _stand_in(tensor) for name, tensor in tensors.items()}
+    report = compare(state(model), stand_ins)
     if not report.fits:
         raise WeightsMismatchError(report)
 
 
-class _Shaped:
-    """What `compare` looks at, of a tensor."""
-
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self.shape = tuple(tensor.shape)
-        name = str(tensor.dtype).removeprefix("torch.")
-        self.dtype = numpy_dtype(DType(name)) if name in set(DType) else np.dtype(name)
+def _stand_in(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+    """An array of the same shape and element type, without its numbers."""
+    name = str(tensor.dtype).removeprefix("torch.")
+    dtype = numpy_dtype(DType(name)) if name in set(DType) else np.dtype(object)
+    return np.broadcast_to(np.zeros((), dtype), tuple(tensor.shape))

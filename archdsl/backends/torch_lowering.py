@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
+from archdsl.backends.torch_composites import leaves, rewrite, same, taken_apart
 from archdsl.backends.torch_formula import Formula
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import (
@@ -15,11 +16,8 @@ from archdsl.ir.lowering import (
     Call,
     Device,
     Expression,
-    Index,
-    Infix,
     Input,
     InputOrNumber,
-    Lowest,
     Module,
 )
 from archdsl.ir.model import Origin
@@ -208,113 +206,26 @@ def _mark_keyword(result: Any, attribute: str, value: Any, formula: Formula) -> 
 
 
 def _mark(result: Any, plain: Any, probe: Any, written: Written, other: Any) -> Any:
-    match plain, probe:
-        case (Call() | Module(), Call() | Module()) if type(plain) is type(probe) and len(
-            plain.args
-        ) == len(probe.args):
-            kwargs = {
-                name: _mark(result.kwargs[name], value, probe.kwargs.get(name), written, other)
-                for name, value in plain.kwargs.items()
-            }
-            return replace(
-                result,
-                args=_mark_all(result.args, plain.args, probe.args, written, other),
-                kwargs=kwargs,
-            )
-        case (tuple(), tuple()) if len(plain) == len(probe):
-            return _mark_all(result, plain, probe, written, other)
-        case (Infix(), Infix()):
-            left = _mark(result.left, plain.left, probe.left, written, other)
-            return replace(
-                result,
-                left=left,
-                right=_mark(result.right, plain.right, probe.right, written, other),
-            )
-        case _:
-            hit = type(plain) is type(written.value) and plain == written.value and probe == other
-            return written if hit else result
-
-
-def _mark_all(
-    results: Any, plains: Any, probes: Any, written: Written, other: Any
-) -> tuple[Any, ...]:
-    return tuple(
-        _mark(r, p, q, written, other) for r, p, q in zip(results, plains, probes, strict=True)
-    )
-
-
-def same(plain: Any, written: Any) -> bool:
-    """Whether two lowerings are the same apart from the origins of their sizes."""
-    match plain, written:
-        case (Call() | Module(), Call() | Module()):
-            return (
-                type(plain) is type(written)
-                and plain.target == written.target
-                and list(plain.kwargs) == list(written.kwargs)
-                and same(plain.args, written.args)
-                and same((*plain.kwargs.values(),), (*written.kwargs.values(),))
-            )
-        case (tuple() | list(), tuple() | list()):
-            return len(plain) == len(written) and all(map(same, plain, written))
-        case (Infix(), Infix()):
-            return plain.symbol == written.symbol and same(
-                (plain.left, plain.right), (written.left, written.right)
-            )
-        case (Index(), Index()):
-            return same((plain.value, plain.items), (written.value, written.items))
-        case (slice(), slice()):
-            return same(slice_parts(plain), slice_parts(written))
-        case (TensorType(), TensorType()):
-            return plain.dtype == written.dtype and same(plain.dims, written.dims)
-        case _:
-            return isinstance(plain, bool) == isinstance(written, bool) and bool(plain == written)
-
-
-def slice_parts(value: slice) -> tuple[Any, Any, Any]:
-    """Start, stop and step of a slice."""
-    return value.start, value.stop, value.step
+    """The result with the formula wherever the value has become the other one in the probe."""
+    whole, before, after = taken_apart(result), taken_apart(plain), taken_apart(probe)
+    if whole is None or before is None or after is None or before.head != after.head:
+        hit = type(plain) is type(written.value) and plain == written.value and probe == other
+        return written if hit and type(probe) is type(other) else result
+    parts = zip(whole.parts, before.parts, after.parts, strict=True)
+    return whole.build([_mark(r, p, q, written, other) for r, p, q in parts])
 
 
 # --------------------------------------------------------------------- walking an expression
 
 
-def rewrite(expression: Any, leaf: Callable[[Any], Any]) -> Any:
-    """The expression with everything that is no composite replaced."""
-    match expression:
-        case Call() | Module():
-            args = tuple(rewrite(argument, leaf) for argument in expression.args)
-            kwargs = {name: rewrite(value, leaf) for name, value in expression.kwargs.items()}
-            return replace(expression, args=args, kwargs=kwargs)
-        case Infix():
-            return Infix(
-                expression.symbol, rewrite(expression.left, leaf), rewrite(expression.right, leaf)
-            )
-        case Index():
-            return Index(rewrite(expression.value, leaf), rewrite(expression.items, leaf))
-        case Lowest():
-            return Lowest(rewrite(expression.value, leaf))
-        case slice():
-            return slice(*(rewrite(part, leaf) for part in slice_parts(expression)))
-        case tuple():
-            return tuple(rewrite(item, leaf) for item in expression)
-        case list():
-            return [rewrite(item, leaf) for item in expression]
-        case _:
-            return leaf(expression)
-
-
 def reads(expression: Any, inputs: int) -> list[int]:
     """Positions of the inputs that an expression reads, as often as it reads them."""
     found: list[int] = []
-
-    def visit(leaf: Any) -> Any:
+    for leaf in leaves(expression):
         if isinstance(leaf, Input | InputOrNumber):
             found.append(leaf.index)
         elif isinstance(leaf, AllInputs):
             found.extend(range(inputs))
-        return leaf
-
-    rewrite(expression, visit)
     return found
 
 

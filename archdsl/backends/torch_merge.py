@@ -8,9 +8,10 @@ from typing import Any
 
 from archdsl.backends.torch_applications import Applications
 from archdsl.backends.torch_cases import Case, Mismatch, fit_lowered
+from archdsl.backends.torch_chains import chains, collapse, containers
+from archdsl.backends.torch_composites import leaves
 from archdsl.backends.torch_constructions import Constructions, Scopes, level
 from archdsl.backends.torch_formula import Formula
-from archdsl.backends.torch_lowering import rewrite
 from archdsl.backends.torch_regions import Rows, merge, regions
 from archdsl.backends.torch_template import (
     Apply,
@@ -27,16 +28,10 @@ from archdsl.backends.torch_template import (
     Template,
     Variable,
 )
-from archdsl.backends.torch_trace import (
-    Step,
-    Trace,
-    chains,
-    collapse,
-    containers,
-    is_numbered_chain,
-)
+from archdsl.backends.torch_trace import Step, Trace, is_numbered_chain
 from archdsl.backends.torch_walk import walk
 from archdsl.ir.dims import Dim
+from archdsl.ir.model import Block
 from archdsl.ir.op import Weight
 
 
@@ -111,11 +106,16 @@ class _Merger:
     def _inputs(self, flow: Applications) -> list[tuple[str, Variable]]:
         block = self.traces[0].block
         for at, borrowed in enumerate(block.borrowed):
-            flow.define(self._values(lambda b, at=at: b.borrowed[at].value), borrowed.path)
-        return [
-            (port.name, flow.define(self._values(lambda b, at=at: b.inputs[at].value)))
-            for at, port in enumerate(block.inputs)
-        ]
+            values = {case: self._block(case).borrowed[at].value for case in self.cases}
+            flow.define(values, borrowed.path)
+        inputs: list[tuple[str, Variable]] = []
+        for at, port in enumerate(block.inputs):
+            values = {case: self._block(case).inputs[at].value for case in self.cases}
+            inputs.append((port.name, flow.define(values)))
+        return inputs
+
+    def _block(self, case: Case) -> Block:
+        return self.traces[case.specialisation].block
 
     def _sizes(self) -> dict[str, tuple[int, int]]:
         """Sizes that are read at run time, as they are not constant in every specialisation."""
@@ -140,9 +140,6 @@ class _Merger:
 
     def _weight_dims(self, weights: Sequence[Weight]) -> tuple[Any, ...]:
         return fit_lowered([weight.dims for weight in weights], self.cases)
-
-    def _values(self, pick: Any) -> dict[Case, int]:
-        return {case: pick(self.traces[case.specialisation].block) for case in self.cases}
 
     def _applications(self, flow: Applications, *, training: bool) -> list[Any]:
         flow.expanded = self.wanted.expanded
@@ -258,15 +255,9 @@ def names_in(template: Template) -> Iterator[str]:
                 yield from _names((item.start, item.stop))
 
 
-def _names(data: Any) -> list[str]:
-    found: list[str] = []
-
-    def visit(leaf: Any) -> Any:
+def _names(data: Any) -> Iterator[str]:
+    for leaf in leaves(data):
         if isinstance(leaf, Dim):
-            found.extend(sorted(leaf.symbols))
+            yield from sorted(leaf.symbols)
         elif isinstance(leaf, Formula):
-            found.extend(leaf.names)
-        return leaf
-
-    rewrite(data, visit)
-    return found
+            yield from leaf.names

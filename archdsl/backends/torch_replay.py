@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from archdsl.backends.torch_cases import Case, Mismatch
+from archdsl.backends.torch_chains import containers
+from archdsl.backends.torch_composites import rewrite, same
 from archdsl.backends.torch_formula import Formula, NoFormulaError
-from archdsl.backends.torch_lowering import Instance, Layer, Made, Written, rewrite, same
+from archdsl.backends.torch_lowering import Instance, Layer, Made, Written
 from archdsl.backends.torch_template import (
     Application,
     Apply,
@@ -29,7 +31,7 @@ from archdsl.backends.torch_template import (
     Template,
     Variable,
 )
-from archdsl.backends.torch_trace import Step, Trace, containers, plain
+from archdsl.backends.torch_trace import Step, Trace, plain
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Invocation, Module
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 from archdsl.backends.torch_lowering import (
     Instance,
@@ -23,15 +21,34 @@ from archdsl.backends.torch_lowering import (
 from archdsl.diagnostics import InternalError
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Expression, Index, Input, Invocation, Unsupported
-from archdsl.ir.model import Block, Frame, Member, Model, Node
+from archdsl.ir.model import Block, Frame, Member, Model, Node, Scan, every_node
 from archdsl.ir.types import DType, TensorType
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One application: of a member by its path, or of an expression."""
+class Steps:
+    """What a scan applies once for every place along an axis."""
 
-    callee: str | Expression
+    scan: Scan
+    steps: tuple[Step, ...]
+    results: tuple[int, ...]
+    """The states as a step leaves them, then what it yields."""
+
+    @property
+    def form(self) -> tuple[Any, ...]:
+        """What scans that are written alike have in common."""
+        scan = self.scan
+        return scan.reverse, scan.axes, scan.stacked, len(scan.states)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One application: of a member by its path, of an expression, or of steps again and again.
+
+    A scan's inputs are its sequences, its initial states, and the values around that it reads.
+    """
+
+    callee: str | Expression | Steps
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     frames: tuple[Frame, ...] = ()
@@ -93,7 +110,7 @@ def plain(value: Any) -> Any:
         case Written():
             return value.value
         case tuple() | list():
-            return tuple(plain(item) for item in value)
+            return tuple(map(plain, cast("list[Any]", value)))
         case _:
             return value
 
@@ -112,6 +129,14 @@ def _run_time_sizes(block: Block) -> dict[str, tuple[int, int]]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """The block's own steps, or those of a scan, and the loops that scan stands in."""
+
+    steps: list[Step]
+    frames: tuple[Frame, ...]
+
+
 class _Tracer:
     def __init__(self, model: Model, result: Trace, traces: Mapping[str, Trace]) -> None:
         self.model = model
@@ -119,17 +144,25 @@ class _Tracer:
         self.block = result.block
         self.trace = result
         self.constants: dict[int, tuple[Any, DType]] = {}
+        self.levels = [_Level(result.steps, ())]
+        self.level_of: dict[int, int] = {}
+        """At which level each constant stands."""
         self.first_use: dict[str, Node] = {}
-        for node in self.block.nodes:
+        for node in every_node(self.block.nodes):
             if node.member is not None:
                 self.first_use.setdefault(node.member, node)
         outputs = self.block.outputs
-        self.needed = _needed(self.block, {p.value for p in outputs if not p.training})
-        self.needed_in_training = _needed(self.block, {port.value for port in outputs})
+        self.needed = _needed(self.block.nodes, {p.value for p in outputs if not p.training})
+        self.needed_in_training = _needed(self.block.nodes, {port.value for port in outputs})
 
     def run(self) -> None:
         _refuse_names(self.block)
-        self._remember_sizes()
+        if any(node.scan is not None for node in self.block.nodes):
+            raise Unsupported(
+                f"the scan in block {self.block.name} has no PyTorch form yet",
+                "export it to ONNX, or use `LSTM`, `GRU` or `RNN`",
+            )
+        self._remember_sizes(self.block.nodes)
         functions = self._as_functions()
         for member in self.block.members:
             if member.path not in functions:
@@ -139,16 +172,32 @@ class _Tracer:
         for port in self.block.outputs:
             self._materialise(port.value, ())
 
-    def _remember_sizes(self) -> None:
+    def _remember_sizes(self, nodes: Sequence[Node]) -> None:
         """Let sizes carry on the formulas of the attributes and sizes they were made of."""
-        for node in self.block.nodes:
+        for node in nodes:
             known = [self.trace.types[value] for value in node.outputs]
-            if node.op is not None:
+            if node.scan is not None:
+                found = self._scanned_types(node, node.scan)
+            elif node.op is not None:
                 found = result_types(node.op, self._types(node), node.origins, known)
             else:
                 found = self._returned_types(node, known)
             for value, type in zip(node.outputs, found, strict=True):
                 self.trace.types[value] = type
+
+    def _scanned_types(self, node: Node, scan: Scan) -> Sequence[TensorType]:
+        types = self.trace.types
+        given = self._types(node)
+        for element, sequence, axis in zip(scan.elements, given, scan.axes, strict=False):
+            types[element] = sequence.without_axis(axis)
+        initials = given[len(scan.axes) : len(scan.axes) + len(scan.states)]
+        for state, initial in zip(scan.states, initials, strict=True):
+            types[state] = initial
+        self._remember_sizes(scan.nodes)
+        length = given[0].dims[scan.axes[0]]
+        yields = scan.results[len(scan.states) :]
+        stacked = [types[y].with_axis(at, length) for y, at in zip(yields, scan.stacked, strict=True)]
+        return [*stacked, *initials]
 
     def _returned_types(self, node: Node, known: Sequence[TensorType]) -> Sequence[TensorType]:
         """What a block returns, its sizes in terms of what it was given here."""
@@ -216,6 +265,9 @@ class _Tracer:
         if self.needed_in_training.isdisjoint(node.outputs):
             return
         training = self.needed.isdisjoint(node.outputs)
+        if node.scan is not None:
+            self._add_scan(node, node.scan, functions, training=training)
+            return
         if node.member is not None and node.member not in functions:
             for value in inputs:
                 self._materialise(value, node.frames)
@@ -228,13 +280,14 @@ class _Tracer:
                 training=training,
                 invocation=invocation,
             )
-            self.trace.steps.append(step)
+            self._append(step)
             return
         if node.op is None:
             raise InternalError(f"a node of {self.block.name} applies nothing")
         expression = function(node.op, self._types(node), node.origins)
         if isinstance(expression, Dim | bool | int | float | Written):
             self.constants[node.outputs[0]] = expression, self.block.type(node.outputs[0]).dtype
+            self.level_of[node.outputs[0]] = len(self.levels) - 1
             return
         if isinstance(expression, Input):
             self.trace.alias[node.outputs[0]] = inputs[expression.index]
@@ -243,14 +296,37 @@ class _Tracer:
             expression = Index(expression, (0,))
         written, left = with_constants(expression, inputs, self.constants)
         attributes = {name: getattr(node.op, name) for name in type(node.op).model_fields}
-        step = Step(written, left, node.outputs, node.frames, attributes, training)
-        self.trace.steps.append(step)
+        self._append(Step(written, left, node.outputs, node.frames, attributes, training))
+
+    def _append(self, step: Step) -> None:
+        self.levels[-1].steps.append(step)
+
+    def _add_scan(self, node: Node, scan: Scan, functions: set[str], *, training: bool) -> None:
+        given = [self.trace.value(value) for value in node.inputs]
+        given = given[: len(scan.axes) + len(scan.states)]
+        for value in given:
+            self._materialise(value, node.frames)
+        self.levels.append(_Level([], node.frames))
+        for inner in scan.nodes:
+            self._add(inner, functions)
+        results = tuple(self.trace.value(value) for value in scan.results)
+        for value in results:
+            self._materialise(value, node.frames)
+        steps = self.levels.pop().steps
+        callee = Steps(scan, tuple(steps), results)
+        inputs = (*given, *_captured(callee))
+        self._append(Step(callee, inputs, node.outputs, node.frames, training=training))
 
     def _materialise(self, value: int, frames: tuple[Frame, ...]) -> None:
         """A constant that something else than an operator reads becomes a tensor."""
         constant = self.constants.pop(value, None)
-        if constant is not None:
-            self.trace.steps.append(Step(tensor_of(*constant), (), (value,), frames))
+        if constant is None:
+            return
+        level = self.level_of[value]
+        if level + 1 < len(self.levels):
+            # It is made where it stands, before the scan, not again in every step.
+            frames = self.levels[level + 1].frames
+        self.levels[level].steps.append(Step(tensor_of(*constant), (), (value,), frames))
 
 
 def _refuse_names(block: Block) -> None:
@@ -263,11 +339,25 @@ def _refuse_names(block: Block) -> None:
         )
 
 
-def _needed(block: Block, wanted: set[int]) -> set[int]:
+def _captured(steps: Steps) -> list[int]:
+    """The values around a scan that its steps read, in order of first use."""
+    made = {*steps.scan.elements, *steps.scan.states}
+    used: dict[int, None] = {}
+    for step in steps.steps:
+        used.update(dict.fromkeys(step.inputs))
+        made.update(step.outputs)
+    used.update(dict.fromkeys(steps.results))
+    return [value for value in used if value not in made]
+
+
+def _needed(nodes: Sequence[Node], wanted: set[int]) -> set[int]:
     """The values that some values are made of, and those themselves."""
-    for node in reversed(block.nodes):
+    for node in reversed(nodes):
         if not wanted.isdisjoint(node.outputs):
             wanted.update(node.inputs)
+            if node.scan is not None:
+                wanted.update(node.scan.results)
+                _needed(node.scan.nodes, wanted)
     return wanted
 
 
@@ -302,108 +392,3 @@ def is_numbered_chain(block: Block) -> bool:
             return False
         value = node.outputs[0]
     return len(block.nodes) == len(block.members) and block.outputs[0].value == value
-
-
-# ------------------------------------------------------------------------------------ chains
-
-
-def chains(result: Trace) -> dict[str, list[str]]:
-    """Labelled scopes that are one chain of all their layers in order, with those layers."""
-    children = containers(result.made)
-    calls = _single_calls(result)
-    uses = _uses(result)
-    found: dict[str, list[str]] = {}
-    for scope in sorted(children, key=lambda path: -path.count(".")):
-        if not scope:
-            continue
-        linked = _linked(scope, children[scope], calls, uses)
-        if linked is not None:
-            found[scope] = children[scope]
-            calls[scope] = linked
-    return found
-
-
-def containers(made: Mapping[str, Made]) -> dict[str, list[str]]:
-    """The paths directly under each labelled scope and under the block itself (""), in order."""
-    children: dict[str, dict[str, None]] = {"": {}}
-    for path in made:
-        while path:
-            parent = path.rpartition(".")[0]
-            known = children.setdefault(parent, {})
-            if path in known:
-                break
-            known[path] = None
-            path = parent
-    return {parent: list(paths) for parent, paths in children.items()}
-
-
-def _single_calls(result: Trace) -> dict[str, tuple[int, int]]:
-    """Input and output of each member that is applied once to one value."""
-    counts = Counter(step.callee for step in result.steps if isinstance(step.callee, str))
-    return {
-        step.callee: (step.inputs[0], step.outputs[0])
-        for step in result.steps
-        if isinstance(step.callee, str)
-        and counts[step.callee] == 1
-        and step.invocation is None
-        and len(step.inputs) == len(step.outputs) == 1
-    }
-
-
-def _uses(result: Trace) -> Counter[int]:
-    uses = Counter(value for step in result.steps for value in step.inputs)
-    uses.update(result.value(port.value) for port in result.block.outputs)
-    return uses
-
-
-def _linked(
-    scope: str,
-    paths: Sequence[str],
-    calls: Mapping[str, tuple[int, int]],
-    uses: Mapping[int, int],
-) -> tuple[int, int] | None:
-    """Input and output of a chain; None where the layers are no chain."""
-    ends = [calls.get(path) for path in paths]
-    if None in ends:
-        return None
-    linked = [end for end in ends if end is not None]
-    for (_, output), (value, _) in pairwise(linked):
-        if output != value or uses[output] != 1:
-            return None
-    return linked[0][0], linked[-1][1]
-
-
-def collapse(result: Trace, scopes: Mapping[str, list[str]]) -> list[Step]:
-    """The steps with every chain applied as one."""
-    owner = {path: scope for scope, paths in scopes.items() for path in paths}
-    collapsed: list[Step] = []
-    place: dict[str, int] = {}
-    for step in result.steps:
-        scope = _outermost(step.callee, owner) if isinstance(step.callee, str) else None
-        if scope is None:
-            collapsed.append(step)
-        elif scope in place:
-            before = collapsed[place[scope]]
-            frames = common(before.frames, step.frames)
-            collapsed[place[scope]] = replace(before, outputs=step.outputs, frames=frames)
-        else:
-            place[scope] = len(collapsed)
-            collapsed.append(replace(step, callee=scope))
-    return collapsed
-
-
-def _outermost(path: str, owner: Mapping[str, str]) -> str | None:
-    found = None
-    while path in owner:
-        path = found = owner[path]
-    return found
-
-
-def common(first: Sequence[Frame], second: Sequence[Frame]) -> tuple[Frame, ...]:
-    """The enclosing loops and branches that two share."""
-    shared: list[Frame] = []
-    for one, other in zip(first, second, strict=False):
-        if one != other:
-            break
-        shared.append(one)
-    return tuple(shared)

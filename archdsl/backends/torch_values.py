@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from archdsl.backends.torch_formula import Formula, NoFormulaError, literal
 from archdsl.backends.torch_layout import Code, call, infix, list_of, prefix, tuple_of
@@ -34,9 +34,11 @@ def value_code(value: Any, variables: Variables) -> Code:
         case DType():
             return Code(f"torch.{value.value}")
         case tuple():
-            return tuple_of([value_code(item, variables) for item in value])
+            items = cast("tuple[Any, ...]", value)
+            return tuple_of([value_code(item, variables) for item in items])
         case list():
-            return list_of([value_code(item, variables) for item in value])
+            items = cast("list[Any]", value)
+            return list_of([value_code(item, variables) for item in items])
         case _:
             return literal(value)
 

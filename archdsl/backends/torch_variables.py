@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from archdsl.backends.naming import FILE_NAMES, identifier
 from archdsl.backends.torch_template import Apply, ApplyLoop, Choice, Template, Variable
 from archdsl.backends.torch_values import Variables, enclosing
-from archdsl.backends.torch_walk import count_reads, walk
+from archdsl.backends.torch_walk import called_functions, count_reads, walk
 from archdsl.diagnostics import InternalError
 
 
@@ -27,7 +27,7 @@ class Locals:
         """Values whose names a branch may take for what it leaves."""
         self.held: Counter[str] = Counter()
         """Names that loops and branches around keep for what they leave."""
-        self.reserved = set(FILE_NAMES)
+        self.reserved = {*FILE_NAMES, *called_functions(template)}
         self.loop_names: set[str] = set()
         self.arguments: list[str] = []
         for name, variable in template.inputs:

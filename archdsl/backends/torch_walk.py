@@ -128,6 +128,19 @@ def expressions(items: Sequence[Application]) -> Iterator[Any]:
             yield item.start, item.stop
 
 
+def called_functions(template: Template) -> set[str]:
+    """Names of functions that the file itself defines."""
+    found: set[str] = set()
+    waiting = [*expressions([*template.applications, *template.training])]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, Call) and "." not in item.target:
+            found.add(item.target)
+        composite = taken_apart(item)
+        waiting += composite.parts if composite else ()
+    return found
+
+
 def called_as_members(template: Template) -> set[Variable]:
     """Values that are called as the member that gives them, which says nothing new."""
     return {

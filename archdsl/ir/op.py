@@ -1,9 +1,10 @@
 """The contract of an operator, its weights, and the registry that fills itself."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -12,7 +13,6 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Expression, Invocation, Module, OnnxGraph, Operand, Unsupported
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.types import DType, TensorType
-
 
 InitArgument = float | str | tuple[Any, ...]
 """A number, a choice by name, or nested tuples of numbers (the very values)."""
@@ -66,6 +66,9 @@ class Op(BaseModel):
     positional: ClassVar[tuple[str, ...]] = ()
     """Attributes that may be given without their names, in order."""
 
+    torch_functions: ClassVar[Mapping[str, str]] = {}
+    """Python functions that `torch_call` calls by their names, each with its source."""
+
     leading_outputs: ClassVar[int | None] = None
     """How many outputs flow on along an arrow, when the others are by-products such as states."""
 
@@ -87,11 +90,8 @@ class Op(BaseModel):
             return
         cls.layer, cls.function = layer, function
         for name in (layer, function):
-            if name is None:
-                continue
-            if name in REGISTRY:
-                raise TypeError(f"two operators are called {name}")
-            REGISTRY[name] = cls
+            if name is not None:
+                REGISTRY.add(name, cls)
 
     # ------------------------------------------------------------------- what every op answers
 
@@ -175,8 +175,44 @@ def _ports(operator: type[Op]) -> tuple[tuple[str, ...], int]:
     return names, len(required)
 
 
-REGISTRY: dict[str, type[Op]] = {}
-"""Every operator under each of its names; filled by the class definitions in `archdsl.ops`."""
+class Registry(Mapping[str, type[Op]]):
+    """Every operator under each of its names; its family is imported when it is asked for.
+
+    Most networks need few of the families, and importing all takes longer than checking one.
+    """
+
+    def __init__(self) -> None:
+        self._operators: dict[str, type[Op]] = {}
+        self._families: dict[str, str] = {}
+
+    def announce(self, name: str, family: str) -> None:
+        """Say in which module the operator of that name is."""
+        if self._families.setdefault(name, family) != family:
+            raise TypeError(f"two operators are called {name}")
+
+    def add(self, name: str, operator: type[Op]) -> None:
+        """Enter an operator that has been imported."""
+        if name in self._operators:
+            raise TypeError(f"two operators are called {name}")
+        self._operators[name] = operator
+
+    def __getitem__(self, name: str) -> type[Op]:
+        if name not in self._operators and name in self._families:
+            import_module(self._families[name])
+        return self._operators[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._operators or name in self._families
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._families, **self._operators})
+
+    def __len__(self) -> int:
+        return len({**self._families, **self._operators})
+
+
+REGISTRY = Registry()
+"""Filled by the class definitions in `archdsl.ops`."""
 
 
 @cache

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import cos, sin
+from typing import Any, Literal
 
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Device, Index, Infix, OnnxGraph, Operand
@@ -14,6 +15,8 @@ from archdsl.ops._predicate_onnx import arange
 
 LARGEST_WRITTEN = 1 << 20
 """The most numbers of a table that is stored in a graph; a larger one is computed there."""
+
+Function = Literal["Sin", "Cos"]
 
 
 def computed_in(dtype: DType) -> DType:
@@ -35,7 +38,9 @@ def numbers(start: Dim, length: Dim) -> Call:
     return Call("torch.arange", bounds, {"device": Device()})
 
 
-def torch_angles(positions: Any, items: tuple[Any, ...], width: int, base: float, dtype: DType) -> Infix:
+def torch_angles(
+    positions: Any, items: tuple[Any, ...], width: int, base: float, dtype: DType
+) -> Infix:
     """Angles in PyTorch: positions, indexed so that an axis for the features can follow."""
     settings: dict[str, Any] = {"device": Device()}
     if computed_in(dtype) is not DType.FLOAT32:
@@ -55,80 +60,68 @@ def converted(value: Any, dtype: DType) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Positions in ONNX: numbers from `start`, or a tensor's, with axes of size 1 between them.
+    """Positions in ONNX: numbers from `start`, or those of a tensor.
 
-    `between` axes stand between the first and the second axis of the tensor, `after` follow.
+    `between` axes of size 1 stand between the first and second axis of a tensor, `after` of them
+    follow; an `offset` is added to all.
     """
 
     start: Dim
     length: Dim
-    after: int
+    after: int = 1
     between: int = 0
     tensor: Operand | None = None
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """What tells equal positions of a graph."""
-        name = self.tensor and self.tensor.name
-        return self.start, self.length, self.after, self.between, name
+    offset: Operand | None = None
 
     @property
     def known(self) -> range | None:
         """The positions, if they are known."""
         start, length = self.start.value, self.length.value
-        if self.tensor is not None or start is None or length is None:
+        if self.tensor is not None or self.offset is not None or start is None or length is None:
             return None
         return range(start, start + length)
 
-    def column(self, g: OnnxGraph, dtype: DType) -> Operand:
-        """The positions as floating point numbers."""
-        return g.shared("positions", (dtype, *self.key), lambda: cast(g, self._made(g), dtype))
-
-    def _made(self, g: OnnxGraph) -> Operand:
-        tensor = self.tensor
-        if tensor is None:
-            return arange(g, self.start, self.length, self.after)
-        if tensor.type.rank == 0:
-            offset = cast(g, tensor, DType.INT64)
-            ascending = arange(g, self.start, self.length, self.after)
-            return g.node("Add", ascending, offset, type=ascending.type)
-        dims = list(tensor.type.dims)
-        dims[1:1] = [Dim.of(1)] * self.between
-        dims += [Dim.of(1)] * self.after
-        added = [*range(1, 1 + self.between), *range(len(dims) - self.after, len(dims))]
-        type = TensorType.of(tensor.type.dtype, *dims)
-        if not added:
-            return tensor
-        return g.node("Unsqueeze", tensor, g.constant(added, DType.INT64), type=type)
-
     def table(
-        self,
-        g: OnnxGraph,
-        factors: list[float],
-        dtype: DType,
-        function: tuple[str, Callable[[float], float]],
+        self, g: OnnxGraph, function: Function, factors: list[float], dtype: DType
     ) -> Operand:
-        """A function of all products of a position and a factor, its name in ONNX beside it."""
-        op_type, compute = function
-        key = (op_type, tuple(factors), dtype, *self.key)
-        return g.shared("positions", key, lambda: self._table(g, factors, dtype, op_type, compute))
+        """The function of all products of a position and a factor; equal tables are shared."""
+        key = (self, function, tuple(factors), dtype)
+        return g.shared("positions", key, lambda: self._table(g, function, factors, dtype))
 
     def _table(
-        self,
-        g: OnnxGraph,
-        factors: list[float],
-        dtype: DType,
-        op_type: str,
-        compute: Callable[[float], float],
+        self, g: OnnxGraph, function: Function, factors: list[float], dtype: DType
     ) -> Operand:
         known = self.known
-        if known is not None and len(known) * len(factors) <= LARGEST_WRITTEN:
+        if known and len(known) * len(factors) <= LARGEST_WRITTEN:
+            compute = sin if function == "Sin" else cos
             rows: list[Any] = [[compute(place * factor) for factor in factors] for place in known]
             for _ in range(self.after - 1):
                 rows = [[row] for row in rows]
             return g.constant(rows, dtype)
-        column = self.column(g, computed_in(dtype))
-        scales = g.constant(factors, column.type.dtype)
+        angles = self._angles(g, factors, computed_in(dtype))
+        return cast(g, g.node(function, angles, type=angles.type), dtype)
+
+    def _angles(self, g: OnnxGraph, factors: Sequence[float], dtype: DType) -> Operand:
+        column = g.shared("positions", (self, dtype), lambda: cast(g, self._column(g), dtype))
         type = column.type.with_dim(-1, len(factors))
-        angles = g.node("Mul", column, scales, type=type)
-        return cast(g, g.node(op_type, angles, type=type), dtype)
+
+        def product() -> Operand:
+            return g.node("Mul", column, g.constant(factors, dtype), type=type)
+
+        return g.shared("positions", (column.name, tuple(factors)), product)
+
+    def _column(self, g: OnnxGraph) -> Operand:
+        if self.tensor is not None:
+            return self._spread(g, self.tensor)
+        ascending = arange(g, self.start, self.length, self.after)
+        if self.offset is None:
+            return ascending
+        return g.node("Add", ascending, cast(g, self.offset, DType.INT64), type=ascending.type)
+
+    def _spread(self, g: OnnxGraph, tensor: Operand) -> Operand:
+        dims = list(tensor.type.dims)
+        dims[1:1] = [Dim.of(1)] * self.between
+        dims += [Dim.of(1)] * self.after
+        places = [*range(1, 1 + self.between), *range(len(dims) - self.after, len(dims))]
+        type = TensorType.of(tensor.type.dtype, *dims)
+        return g.node("Unsqueeze", tensor, g.constant(places, DType.INT64), type=type)

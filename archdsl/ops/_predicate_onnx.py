@@ -50,7 +50,7 @@ def both(g: OnnxGraph, first: Operand, second: Operand) -> Operand:
 def _made(g: OnnxGraph, grid: Grid) -> Operand:
     dims = [dim.value for dim in grid.dims]
     known = [dim for dim in dims if dim is not None]
-    is_constant = len(known) == len(dims) and grid.predicate.symbols == set(grid.sizes)
+    is_constant = len(known) == len(dims) and grid.predicate.symbols <= grid.sizes.keys()
     if is_constant and prod(known) <= _LARGEST_WRITTEN:
         backs = range(grid.rank, 0, -1)
         return g.table(grid.predicate, {f"_{b}": n for b, n in zip(backs, known, strict=True)})
@@ -178,7 +178,7 @@ class _Indices:
 def arange(g: OnnxGraph, start: Dim, size: Dim, after: int) -> Operand:
     """The integers from `start`, `size` of them, with that many axes of size 1 after them."""
     first, count = start.value, size.value
-    if first is not None and count is not None:
+    if first is not None and count:
         numbers = [_nested(number, after) for number in range(first, first + count)]
         return g.constant(numbers, DType.INT64)
     bounds = [g.size(dim, DType.INT64) for dim in (start, start + size, Dim.of(1))]

@@ -34,7 +34,7 @@ class MaskScores(Op, function="mask"):
 
     Source: torch.Tensor.masked_fill; ONNX Where, with a constant where all sizes are known.
 
-    Example: `scores -> mask(j <= i)`
+    Example: `einsum("B i e, B j e -> B i j", q, k) -> mask(j <= i)`
     """
 
     positional = ("predicate",)

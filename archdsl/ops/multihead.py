@@ -168,9 +168,7 @@ class MultiheadAttention(Op, layer="MultiheadAttention"):
             found.append(Weight("out_proj.bias", (width,), ZEROS, dtype))
         return tuple(found)
 
-    def macs(
-        self, query: TensorType, key: Given = None, value: Given = None, *masks: Given
-    ) -> Dim:
+    def macs(self, query: TensorType, key: Given = None, value: Given = None, *masks: Given) -> Dim:
         _, keys, values = _widths(query, key, value)
         width = query.dims[2]
         length, batch = query.dims[self.time_axis], query.dims[self.batch_axis]

@@ -171,7 +171,7 @@ class PReLU(Op, layer="PReLU"):
 
     Source: torch.nn.PReLU; ONNX PRelu.
 
-    Example: `x -> PReLU(C)`
+    Example: `x -> PReLU(4)`
     """
 
     positional = ("num_parameters", "init")

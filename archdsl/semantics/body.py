@@ -30,6 +30,7 @@ from archdsl.semantics.values import (
     Tensor,
     Tensors,
     Unknown,
+    as_operand,
     describe,
 )
 from archdsl.source import Span
@@ -158,8 +159,7 @@ class Body:
 
     def _bound(self, target: ast.Name, value: Evaluated) -> Evaluated:
         """What a name comes to mean: a constructed layer becomes one instance under that name."""
-        if isinstance(value, Tensors) and len(value.flowing) == 1:
-            value = value.flowing[0]
+        value = as_operand(value)
         if isinstance(value, Tensor):
             self.builder.call_value(value, target.text)
         if isinstance(value, Template) and value.constructed and value.is_numbered:

@@ -188,7 +188,9 @@ class Calls:
         target = prepared.target.target
         if isinstance(target, BlockDefinition):
             return False
-        return not prepared.target.as_layer and not target.input_names()
+        is_variadic = any(name.startswith("*") for name in target.input_names())
+        is_layer = prepared.target.as_layer
+        return not is_layer and not is_variadic and target.required_inputs() == 0
 
     # ------------------------------------------------------------------------------ application
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from archdsl import problems
@@ -30,6 +31,7 @@ from archdsl.semantics.values import (
     Text,
     Truth,
     Unknown,
+    as_operand,
     describe,
 )
 from archdsl.source import Span
@@ -130,7 +132,7 @@ class Expressions:
         declared = self._body.program.declared(node.text, env.file)
         if declared is not None:
             if isinstance(declared, Template):
-                return Template(declared.target, node.span, as_layer=True)
+                return replace(declared, span=node.span)
             return declared
         if node.text in REGISTRY:
             operator = REGISTRY[node.text]
@@ -163,7 +165,7 @@ class Expressions:
     # ----------------------------------------------------------------------------- operators
 
     def _unary(self, node: ast.Unary, env: Environment) -> Evaluated:
-        operand = self.evaluate(node.operand, env)
+        operand = as_operand(self.evaluate(node.operand, env))
         match operand:
             case Unknown():
                 return UNKNOWN
@@ -194,6 +196,7 @@ class Expressions:
         return result
 
     def _arithmetic(self, symbol: str, left: Evaluated, right: Evaluated, span: Span) -> Evaluated:
+        left, right = as_operand(left), as_operand(right)
         if isinstance(left, Unknown) or isinstance(right, Unknown):
             return UNKNOWN
         if isinstance(left, Tensor) or isinstance(right, Tensor):
@@ -219,6 +222,7 @@ class Expressions:
         return self._conjunction(results, "and", node.span)
 
     def _compare(self, symbol: str, left: Evaluated, right: Evaluated, span: Span) -> Evaluated:
+        left, right = as_operand(left), as_operand(right)
         if isinstance(left, Unknown) or isinstance(right, Unknown):
             return UNKNOWN
         if isinstance(left, Tensor) or isinstance(right, Tensor):
@@ -337,9 +341,7 @@ class Expressions:
 
     def tensor(self, node: ast.Expression, env: Environment) -> Tensor | None:
         """A tensor; None when it already failed."""
-        value = self._body.pipelines.settle(self.evaluate(node, env), env, node.span)
-        if isinstance(value, Tensors) and len(value.flowing) == 1:
-            return value.flowing[0]
+        value = as_operand(self._body.pipelines.settle(self.evaluate(node, env), env, node.span))
         if isinstance(value, Unknown):
             return None
         if not isinstance(value, Tensor):

@@ -110,7 +110,7 @@ def admitted(
                     parameter.name.text,
                     f"a list of {count}",
                     f"a list of {len(value.values)}",
-                )  # fmt: skip
+                )
             )
     items = tuple(_scalar(block, parameter, type_.name, item, span) for item in value.values)
     return Items(items, value.text)

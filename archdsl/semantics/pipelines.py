@@ -18,6 +18,7 @@ from archdsl.semantics.values import (
     Tensor,
     Tensors,
     Unknown,
+    as_operand,
     describe,
 )
 from archdsl.source import Span
@@ -164,7 +165,7 @@ class Pipelines:
     def _merge(self, node: ast.Merge, piped: list[Flowing], env: Environment) -> Evaluated:
         results: list[Flowing] = []
         for branch in node.branches:
-            value = self._branch(branch, piped, env)
+            value = as_operand(self._branch(branch, piped, env))
             if not isinstance(value, Tensor | Unknown):
                 raise Problem(problems.wrong_kind(branch.span, "one tensor", describe(value)))
             results.append(value)

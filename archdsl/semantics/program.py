@@ -154,7 +154,7 @@ class Program:
         """What a file declares or imports under a name."""
         if name in file.blocks:
             block = file.blocks[name]
-            return Template(block, block.definition.name.span)
+            return Template(block, block.definition.name.span, as_layer=True)
         if name in file.origins:
             declaring, name = file.origins[name]
             return self.declared(name, declaring)

@@ -245,9 +245,9 @@ def _match(
     if pattern is None:
         return _fresh(f"{port}_{position}", theirs, binding)
     known = {**arguments, **binding.sizes}
-    if isinstance(pattern, ast.Name) and pattern.text not in known:
-        if binds_dim(pattern.text, block.file):
-            return _fresh(pattern.text, theirs, binding)
+    is_new = isinstance(pattern, ast.Name) and pattern.text not in known
+    if isinstance(pattern, ast.Name) and is_new and binds_dim(pattern.text, block.file):
+        return _fresh(pattern.text, theirs, binding)
     size = known.get(pattern.text) if isinstance(pattern, ast.Name) else None
     mine = size if isinstance(size, Dim) else body.program.signature_size(block, pattern, known)
     wanted = mine.substitute(binding.symbols)
@@ -265,7 +265,7 @@ def _match(
                 theirs,
                 type,
                 verdict.counterexample,
-            )  # fmt: skip
+            )
         )
     return mine
 

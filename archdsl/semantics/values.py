@@ -69,6 +69,13 @@ class Tensors:
         return self.items[: self.leading]
 
 
+def as_operand(value: Evaluated) -> Evaluated:
+    """What a value is as an operand: of several outputs the one that flows on, if it is one."""
+    if isinstance(value, Tensors) and len(value.flowing) == 1:
+        return value.flowing[0]
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Unknown:
     """The outcome of something that already failed; absorbs all consequences."""

@@ -33,12 +33,13 @@ class InvertedResidual(nn.Module):
 
     def __init__(self, C, width, stride, expansion):
         super().__init__()
+        hidden = C * expansion
         self.is_residual = stride == 1 and C == width
         self.conv = nn.Sequential()
         if expansion != 1:
-            self.conv.append(ConvBNReLU(C, C * expansion, 1, 1, 1))
-        self.conv.append(ConvBNReLU(C * expansion, C * expansion, 3, stride, C * expansion))
-        self.conv.append(nn.Conv2d(C * expansion, width, 1, bias=False))
+            self.conv.append(ConvBNReLU(C, hidden, 1, 1, 1))
+        self.conv.append(ConvBNReLU(hidden, hidden, 3, stride, hidden))
+        self.conv.append(nn.Conv2d(hidden, width, 1, bias=False))
         self.conv.append(nn.BatchNorm2d(width))
 
     def forward(self, x):

@@ -16,18 +16,12 @@ class Bottleneck(nn.Module):
 
     def __init__(self, C, width, stride, groups, base):
         super().__init__()
-        self.conv1 = nn.Conv2d(C, groups * (base * width // 64), 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(groups * (base * width // 64))
-        self.conv2 = nn.Conv2d(
-            groups * (base * width // 64),
-            groups * (base * width // 64),
-            3,
-            stride=stride,
-            padding=1,
-            bias=False,
-        )
-        self.bn2 = nn.BatchNorm2d(groups * (base * width // 64))
-        self.conv3 = nn.Conv2d(groups * (base * width // 64), 4 * width, 1, bias=False)
+        hidden = groups * (base * width // 64)
+        self.conv1 = nn.Conv2d(C, hidden, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(hidden)
+        self.conv2 = nn.Conv2d(hidden, hidden, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(hidden)
+        self.conv3 = nn.Conv2d(hidden, 4 * width, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(4 * width)
         if stride != 1 or C != 4 * width:
             self.downsample = nn.Sequential(
