@@ -292,7 +292,7 @@ def torch_results(trial: Trial) -> Iterator[tuple[str, tuple[torch.Tensor, ...]]
     """What each torch form of the operator gives: as a layer, as a function."""
     inputs = tuple(tensor(array) for array in trial.inputs)
     weights = {name: tensor(array) for name, array in trial.weights.items()}
-    interpreter = Interpreter(trial.sizes, inputs, weights)
+    interpreter = Interpreter(trial.sizes, inputs, weights, trial.op.torch_functions)
     with torch.no_grad():
         if trial.op.layer is not None:
             yield "layer", as_tuple(_run_layer(trial, interpreter))

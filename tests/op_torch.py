@@ -44,6 +44,8 @@ class Interpreter:
     sizes: Mapping[str, int]
     inputs: tuple[torch.Tensor, ...] = ()
     weights: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
+    sources: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of the functions that the operator has emitted with its calls."""
 
     def run(self, item: Any) -> Any:
         match item:
@@ -89,7 +91,10 @@ class Interpreter:
         if target.startswith("."):
             return getattr(args[0], target[1:])(*args[1:], **keywords)
         first, *rest = target.split(".")
-        function: Any = ({"torch": torch, "nn": nn, "F": F} | self.functions)[first]
+        names: dict[str, Any] = {"torch": torch, "nn": nn, "F": F}
+        if not rest:
+            exec(self.sources[first], names)  # noqa: S102
+        function: Any = names[first]
         for name in rest:
             function = getattr(function, name)
         return function(*args, **keywords)

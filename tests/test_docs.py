@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from archdsl import api, reference
 from archdsl.cli import main
+from archdsl.ir.lowering import Unsupported
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -67,9 +68,12 @@ def test_the_program_is_fine_or_gives_just_that_error(fence: Fence, tmp_path: Pa
     assert result.models or "file" in fence.words, "nothing is built"
     for model in result.models:
         network = api.load(path, model)
-        compile(network.to_source(), model, "exec")
         network.to_onnx(opset=18)
         assert api.load(network.expanded()).expanded() == network.expanded()
+        try:
+            compile(network.to_source(), model, "exec")
+        except Unsupported as refusal:
+            pytest.xfail(refusal.reason)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

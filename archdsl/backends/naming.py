@@ -29,7 +29,8 @@ MODULE_NAMES = frozenset(
 FILE_NAMES = frozenset(
     {
         *("F", "NamedTuple", "OrderedDict", "layer", "nn", "self", "torch"),
-        *("dict", "float", "getattr", "int", "list", "max", "min", "next", "range", "super"),
+        *("dict", "float", "getattr", "int", "list", "max", "min", "next", "range", "reversed"),
+        *("super", "zip"),
     }
 )
 """What the emitted file itself uses."""

@@ -14,19 +14,21 @@ from typing import Any
 
 from archdsl.backends.torch_cases import Case, Mismatch, fit_label, fit_lowered
 from archdsl.backends.torch_formula import Formula
-from archdsl.backends.torch_regions import Merged, Rows, merge
+from archdsl.backends.torch_regions import Merged, Rows, merge, regions
 from archdsl.backends.torch_template import (
     Application,
     Apply,
     ApplyBranch,
     ApplyLoop,
+    ApplyScan,
     Carried,
     Choice,
     Label,
     MemberCall,
+    Stacked,
     Variable,
 )
-from archdsl.backends.torch_trace import Step, Trace
+from archdsl.backends.torch_trace import Step, Steps, Trace
 from archdsl.ir.dims import Dim
 
 MOST_WRITTEN_OUT = 8
@@ -259,6 +261,10 @@ class Applications:
         return getattr(stop, "value", None) is None or items > MOST_WRITTEN_OUT
 
     def leaf(self, payloads: Sequence[Step], cases: Sequence[Case]) -> None:
+        scans = [step.callee for step in payloads if isinstance(step.callee, Steps)]
+        if scans:
+            self._scan(payloads, scans, cases)
+            return
         keys = [case.key for case in cases]
         first = payloads[0]
         callee = self._callee(payloads, cases)
@@ -275,6 +281,49 @@ class Applications:
             for at in range(len(first.outputs))
         ]
         self.items.append(Apply(callee, tuple(inputs), tuple(outputs)))
+
+    def _scan(
+        self, payloads: Sequence[Step], scans: Sequence[Steps], cases: Sequence[Case]
+    ) -> None:
+        form = scans[0].form
+        if len(scans) != len(payloads) or any(steps.form != form for steps in scans):
+            raise Mismatch("scans of different forms")
+        keys = [case.key for case in cases]
+
+        def values(rows: Sequence[Sequence[int]]) -> list[Reads]:
+            return [dict(zip(keys, row, strict=True)) for row in zip(*rows, strict=True)]
+
+        if len({len(step.inputs) for step in payloads}) != 1:
+            raise Mismatch("numbers of values that a scan reads")
+        given = [self.read(reads) for reads in values([step.inputs for step in payloads])]
+        rows = [regions([(step.frames, step) for step in steps.steps]) for steps in scans]
+        body = self._inner(Rows(list(cases), rows), is_loop=False, variables=self.variables)
+        elements = [body.define(reads) for reads in values([s.scan.elements for s in scans])]
+        found = [body.define(reads) for reads in values([s.scan.states for s in scans])]
+        merge(Rows(list(cases), rows), body)
+        results = [body.read(reads) for reads in values([steps.results for steps in scans])]
+        outputs = [self.define(reads) for reads in values([step.outputs for step in payloads])]
+        scan, yields = scans[0].scan, len(scans[0].scan.stacked)
+        states = zip(
+            given[len(elements) : len(elements) + len(found)],
+            found,
+            results[: len(found)],
+            outputs[yields:],
+            strict=True,
+        )
+        item = ApplyScan(
+            sequences=given[: len(elements)],
+            axes=scan.axes,
+            reverse=scan.reverse,
+            elements=elements,
+            carried=[Carried(*state) for state in states],
+            items=body.items,
+            stacked=[
+                Stacked(*one)
+                for one in zip(results[len(found) :], outputs[:yields], scan.stacked, strict=True)
+            ],
+        )
+        self.items.append(item)
 
     def _callee(self, steps: Sequence[Step], cases: Sequence[Case]) -> Any:
         paths = [step.callee.split(".") for step in steps if isinstance(step.callee, str)]

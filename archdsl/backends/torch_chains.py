@@ -65,9 +65,7 @@ def _single_calls(result: Trace) -> dict[str, _Call]:
     }
 
 
-def every_step(
-    steps: Iterable[Step], scan: int | None = None
-) -> Iterator[tuple[int | None, Step]]:
+def every_step(steps: Iterable[Step], scan: int | None = None) -> Iterator[tuple[int | None, Step]]:
     """All steps, also those in scans, each with a mark of the scan that it stands in."""
     for step in steps:
         yield scan, step

@@ -17,10 +17,12 @@ from archdsl.backends.torch_template import (
     Apply,
     ApplyBranch,
     ApplyLoop,
+    ApplyScan,
     Carried,
     Label,
     MemberCall,
     Output,
+    Stacked,
     Template,
     Variable,
 )
@@ -157,6 +159,8 @@ class Forward:
                     self._apply(item, variables, depth)
                 case ApplyLoop():
                     self._loop(item, variables, depth)
+                case ApplyScan():
+                    self._scan(item, variables, depth)
                 case ApplyBranch():
                     self._branch(item, variables, depth)
 
@@ -279,7 +283,7 @@ class Forward:
     def _line(self, text: str, depth: int) -> None:
         self.lines.append(f"{INDENT * depth}{text}")
 
-    # ------------------------------------------------------------------------ loops and branches
+    # -------------------------------------------------------------------------------------- loops
 
     def _loop(self, item: ApplyLoop, variables: Variables, depth: int) -> None:
         self._flush_all(variables, depth)
@@ -294,10 +298,7 @@ class Forward:
         self._flush_all(inner, depth + 1)
         self._settle([carried.left for carried in passed_on], names, depth + 1)
         self.remaining.subtract(inside)
-        for carried, name in zip(passed_on, names, strict=True):
-            self.remaining[carried.left] -= 1
-            self.locals.held[name] -= 1
-            self.locals.occupy(name, carried.after)
+        self._leave(passed_on, names)
         self.lines.insert(place, f"{INDENT * depth}{loop_clause(inner, item)}:")
 
     def _enter(self, carried: Carried, depth: int) -> str:
@@ -308,10 +309,20 @@ class Forward:
         if name is None or self.remaining[before] or self.locals.is_held(name, carried.after):
             name = self.locals.pick_name(carried.found, ())
             self._line(f"{name} = {self._operand(before).text}", depth)
+        self._carry(carried, name)
+        return name
+
+    def _carry(self, carried: Carried, name: str) -> None:
         self.locals.occupy(name, carried.found)
         self.locals.held[name] += 1
         self.locals.desired[carried.left] = name
-        return name
+
+    def _leave(self, passed_on: Sequence[Carried], names: Sequence[str]) -> None:
+        """From here on the names stand for what a loop has left."""
+        for carried, name in zip(passed_on, names, strict=True):
+            self.remaining[carried.left] -= 1
+            self.locals.held[name] -= 1
+            self.locals.occupy(name, carried.after)
 
     def _settle(self, ends: Sequence[Variable], names: Sequence[str], depth: int) -> None:
         """See that values stand under their names at the end of a pass or of a branch."""
@@ -323,6 +334,85 @@ class Forward:
         if copies:
             targets, sources = zip(*copies, strict=True)
             self._line(f"{', '.join(targets)} = {', '.join(sources)}", depth)
+
+    # -------------------------------------------------------------------------------------- scans
+
+    def _scan(self, item: ApplyScan, variables: Variables, depth: int) -> None:
+        self._flush_all(variables, depth)
+        own = {*item.elements, *(carried.found for carried in item.carried)}
+        inside = Counter(set(outer_reads(item.items)) - own)
+        self.remaining.update(inside)
+        passed_on = [c for c in item.carried if self.remaining[c.found] or self.remaining[c.after]]
+        names = [self._begin(carried, depth) for carried in passed_on]
+        stacked = [one for one in item.stacked if self.remaining[one.whole]]
+        rows = [self.locals.rows(one) for one in stacked]
+        for one in rows:
+            self._line(f"{self.locals.name[one]} = []", depth)
+        self._walk_clause(item, depth)
+        self.last_shape = None
+        self._items(item.items, variables, depth + 1)
+        for one, whole in zip(stacked, rows, strict=True):
+            self._append(one, whole, depth + 1)
+        self._flush_all(variables, depth + 1)
+        self._settle([carried.left for carried in passed_on], names, depth + 1)
+        self.remaining.subtract(inside)
+        self.remaining.subtract(one.yielded for one in stacked)
+        self._leave(passed_on, names)
+        for one, whole in zip(stacked, rows, strict=True):
+            self._stack(one, whole, depth, reverse=item.reverse)
+
+    def _begin(self, carried: Carried, depth: int) -> str:
+        """The name of a state, which stands for what it begins as."""
+        self.remaining[carried.before] -= 1
+        name = self.locals.state(carried)
+        before = self._operand(carried.before).text
+        if before != name:
+            self._line(f"{name} = {before}", depth)
+        self._carry(carried, name)
+        return name
+
+    def _walk_clause(self, item: ApplyScan, depth: int) -> None:
+        """`for word in words.unbind(1):`, from the end if reverse, several with `zip`."""
+        names: list[str] = []
+        for element in item.elements:
+            is_read = self.remaining[element]
+            names.append(self.locals.new_name(element, ()) if is_read else "_")
+        sequences: list[Code] = []
+        for variable, axis in zip(item.sequences, item.axes, strict=True):
+            self.locals.demand_current(variable)
+            walked = call(
+                f"{self._operand(variable).text}.unbind", [Code(str(axis))] if axis else []
+            )
+            sequences.append(call("reversed", [walked]) if item.reverse else walked)
+        self.remaining.subtract(item.sequences)
+        code = sequences[0]
+        if len(sequences) > 1:
+            code = call("zip", sequences, {"strict": Code("True")})
+        self.lines += lay_out(f"for {', '.join(names)} in ", code, depth, ":")
+
+    def _append(self, stacked: Stacked, rows: Variable, depth: int) -> None:
+        """Put what a step yields to what the steps before it did."""
+        pending = self.pending.pop(stacked.yielded, None)
+        slots = (stacked.yielded,) if pending is None else pending.slots
+        for slot in slots:
+            self.locals.demand_current(slot)
+        if pending is not None:
+            self.remaining.subtract(slots)
+        code = self._operand(stacked.yielded) if pending is None else pending.code
+        self.lines += lay_out("", call(f"{self.locals.name[rows]}.append", [code]), depth)
+
+    def _stack(self, stacked: Stacked, rows: Variable, depth: int, *, reverse: bool) -> None:
+        name = self.locals.name[rows]
+        # Where a scan begins at the end, so does the list.
+        parts = Code(f"{name}[::-1]" if reverse else name)
+        axis = {"dim": Code(str(stacked.axis))} if stacked.axis else {}
+        pending = Pending(call("torch.stack", [parts], axis), 1, True, (rows,))
+        if self._may_wait(stacked.whole):
+            self.pending[stacked.whole] = pending
+        else:
+            self._assign((stacked.whole,), pending, depth)
+
+    # ----------------------------------------------------------------------------------- branches
 
     def _branch(self, item: ApplyBranch, variables: Variables, depth: int) -> None:
         self._flush_all(variables, depth)

@@ -28,7 +28,7 @@ from archdsl.backends.torch_template import (
     Template,
     Variable,
 )
-from archdsl.backends.torch_trace import Step, Trace, is_numbered_chain
+from archdsl.backends.torch_trace import Step, Steps, Trace, is_numbered_chain
 from archdsl.backends.torch_walk import walk
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block
@@ -144,7 +144,7 @@ class _Merger:
     def _applications(self, flow: Applications, *, training: bool) -> list[Any]:
         flow.expanded = self.wanted.expanded
         rows = [
-            regions([(self._frames(scopes, step), step) for step in steps])
+            regions([(step.frames, step) for step in _framed(steps, scopes)])
             for scopes, steps in zip(self.scopes, self._steps(training=training), strict=True)
         ]
         merge(Rows(self.cases, rows), flow)
@@ -154,11 +154,6 @@ class _Merger:
         for traced, scopes in zip(self.traces, self.chained, strict=True):
             steps = collapse(traced, scopes)
             yield [step for step in steps if step.training is training]
-
-    def _frames(self, scopes: Scopes, step: Step) -> tuple[Any, ...]:
-        if isinstance(step.callee, str) and step.callee in scopes.depth:
-            return step.frames[: scopes.depth[step.callee]]
-        return step.frames
 
     def _output(self, flow: Applications, at: int) -> Variable:
         return flow.read(
@@ -186,6 +181,18 @@ class _Merger:
                 break
             defaults[name] = self.wanted.defaults[name]
         template.defaults = defaults
+
+
+def _framed(steps: Sequence[Step], scopes: Scopes, outer: int = 0) -> Iterator[Step]:
+    """The steps with the loops and branches that they are to be written in, inside their scan."""
+    for step in steps:
+        frames, callee = step.frames, step.callee
+        if isinstance(callee, str) and callee in scopes.depth:
+            frames = frames[: scopes.depth[callee]]
+        elif isinstance(callee, Steps):
+            inner = tuple(_framed(callee.steps, scopes, len(frames)))
+            callee = replace(callee, steps=inner)
+        yield replace(step, callee=callee, frames=frames[outer:])
 
 
 def _common_chains(traces: Sequence[Trace]) -> list[dict[str, list[str]]]:

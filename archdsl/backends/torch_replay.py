@@ -20,6 +20,7 @@ from archdsl.backends.torch_template import (
     Apply,
     ApplyBranch,
     ApplyLoop,
+    ApplyScan,
     Construction,
     Container,
     Label,
@@ -31,7 +32,8 @@ from archdsl.backends.torch_template import (
     Template,
     Variable,
 )
-from archdsl.backends.torch_trace import Step, Trace, plain
+from archdsl.backends.torch_trace import Step, Steps, Trace, plain
+from archdsl.backends.torch_walk import takes
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Invocation, Module
 
@@ -68,9 +70,8 @@ class _Replay:
         self.same: dict[int, int] = {}
         """Values that are computed as an earlier one was, which then stands for both."""
         self.waiting: dict[Any, list[_Waiting]] = {}
-        for step in traced.steps:
-            self._await(step)
-        self.left = len(traced.steps)
+        self.left = 0
+        self._await_all(traced.steps)
 
     def run(self) -> None:
         self._construct(self.template.constructions, "", self.case)
@@ -89,6 +90,12 @@ class _Replay:
 
     def _one(self, value: int) -> int:
         return self.same.get(value, value)
+
+    def _await_all(self, steps: Sequence[Step]) -> None:
+        self.waiting = {}
+        self.left = len(steps)
+        for step in steps:
+            self._await(step)
 
     def _await(self, step: Step) -> None:
         inputs = tuple(self._one(value) for value in step.inputs)
@@ -166,6 +173,9 @@ class _Replay:
                 case ApplyBranch():
                     items += [*item.then, *item.otherwise]
                     variables += [end for c in item.choices for end in (c.then, c.otherwise)]
+                case ApplyScan():
+                    items += item.items
+                    variables += takes(item)
         for variable in variables:
             if variable.path is not None:
                 self.value[variable] = weights[variable.path]
@@ -177,6 +187,8 @@ class _Replay:
                     self._apply_one(item, case)
                 case ApplyLoop():
                     self._apply_loop(item, case)
+                case ApplyScan():
+                    self._apply_scan(item, case)
                 case ApplyBranch():
                     is_then = bool(case.evaluate(item.condition))
                     self._apply(item.then if is_then else item.otherwise, case)
@@ -193,6 +205,42 @@ class _Replay:
             self._apply(item.items, case.pass_of(item.variable, number))
             for carried in item.carried:
                 self._pass_on(carried.left, carried.after)
+
+    def _apply_scan(self, item: ApplyScan, case: Case) -> None:
+        """Run the steps of the one scan of these values that these applications are."""
+        given = (*item.sequences, *(carried.before for carried in item.carried))
+        key = _scan_key(_form(item), [self.value[variable] for variable in given])
+        around, left = self.waiting, self.left
+        for waiting in around.get(key, []):
+            if not waiting.count:
+                continue
+            try:
+                self._apply_steps(item, waiting.step, case)
+            except (Mismatch, NoFormulaError, KeyError):
+                continue
+            finally:
+                self.waiting, self.left = around, left
+            waiting.count -= 1
+            self.left -= 1
+            made = (*(s.whole for s in item.stacked), *(c.after for c in item.carried))
+            self.value.update(zip(made, waiting.step.outputs, strict=True))
+            return
+        raise Mismatch("another scan is applied")
+
+    def _apply_steps(self, item: ApplyScan, step: Step, case: Case) -> None:
+        steps = step.callee
+        if not isinstance(steps, Steps):
+            raise Mismatch("something else than a scan")
+        self._await_all(steps.steps)
+        begun = (*item.elements, *(carried.found for carried in item.carried))
+        self.value.update(zip(begun, (*steps.scan.elements, *steps.scan.states), strict=True))
+        self._apply(item.items, case)
+        ends = (*(c.left for c in item.carried), *(s.yielded for s in item.stacked))
+        for end, result in zip(ends, steps.results, strict=True):
+            if self.value[end] != self._one(result):
+                raise Mismatch("what a step leaves or yields")
+        if self.left:
+            raise Mismatch("something is not applied in a scan")
 
     def _pass_on(self, source: Variable, target: Variable) -> None:
         # A value that only an unused name would need may be missing.
@@ -242,6 +290,8 @@ class _Replay:
 
 
 def _is_twin(one: Step, other: Step) -> bool:
+    if isinstance(one.callee, Steps) or isinstance(other.callee, Steps):
+        return False
     if isinstance(one.callee, str) or isinstance(other.callee, str):
         return one.callee == other.callee
     return same(one.callee, other.callee) and len(one.outputs) == len(other.outputs)
@@ -250,8 +300,21 @@ def _is_twin(one: Step, other: Step) -> bool:
 def _key(callee: Any, inputs: tuple[int, ...]) -> Any:
     if isinstance(callee, str):
         return callee, inputs
+    if isinstance(callee, Steps):
+        return _scan_key(callee.form, inputs)
     target = callee.target if isinstance(callee, Call) else ""
     return type(callee), target, inputs
+
+
+def _scan_key(form: tuple[Any, ...], inputs: Sequence[int]) -> Any:
+    """A scan's own form, its sequences and its initial states."""
+    _, axes, _, states = form
+    return ApplyScan, form, tuple(inputs[: len(axes) + states])
+
+
+def _form(item: ApplyScan) -> tuple[Any, ...]:
+    stacked = tuple(one.axis for one in item.stacked)
+    return item.reverse, tuple(item.axes), stacked, len(item.carried)
 
 
 def _integer(value: Any, case: Case) -> int:

@@ -158,7 +158,29 @@ class ApplyBranch:
     choices: Sequence[Choice] = ()
 
 
-Application = Apply | ApplyLoop | ApplyBranch
+@dataclass(frozen=True, slots=True)
+class Stacked:
+    """What every step of a scan yields, and all of it along a new axis."""
+
+    yielded: Variable
+    whole: Variable
+    axis: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyScan:
+    """Applications once for every place along an axis of some tensors, from the last if reverse."""
+
+    sequences: Sequence[Variable]
+    axes: Sequence[int]
+    reverse: bool
+    elements: Sequence[Variable]
+    carried: Sequence[Carried]
+    items: Sequence[Application]
+    stacked: Sequence[Stacked]
+
+
+Application = Apply | ApplyLoop | ApplyBranch | ApplyScan
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,8 +196,11 @@ class _Tracer:
         self._remember_sizes(scan.nodes)
         length = given[0].dims[scan.axes[0]]
         yields = scan.results[len(scan.states) :]
-        stacked = [types[y].with_axis(at, length) for y, at in zip(yields, scan.stacked, strict=True)]
-        return [*stacked, *initials]
+        stacked = [
+            types[y].with_axis(at, length) for y, at in zip(yields, scan.stacked, strict=True)
+        ]
+        found = zip((*stacked, *initials), node.outputs, strict=True)
+        return [TensorType(type.dtype, type.dims, types[value].axes) for type, value in found]
 
     def _returned_types(self, node: Node, known: Sequence[TensorType]) -> Sequence[TensorType]:
         """What a block returns, its sizes in terms of what it was given here."""

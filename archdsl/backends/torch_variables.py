@@ -6,7 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 
 from archdsl.backends.naming import FILE_NAMES, identifier
-from archdsl.backends.torch_template import Apply, ApplyLoop, Choice, Template, Variable
+from archdsl.backends.torch_template import (
+    Apply,
+    ApplyLoop,
+    ApplyScan,
+    Carried,
+    Choice,
+    Stacked,
+    Template,
+    Variable,
+)
 from archdsl.backends.torch_values import Variables, enclosing
 from archdsl.backends.torch_walk import called_functions, count_reads, walk
 from archdsl.diagnostics import InternalError
@@ -105,6 +114,23 @@ class Locals:
         self.loop_names.add(name)
         return name
 
+    def state(self, carried: Carried) -> str:
+        """The name of a scan's state: its own, which what it begins as may have as well."""
+        before, hint = self.name.get(carried.before), identifier(carried.found.hint)
+        is_last = before is not None and not self.remaining[carried.before]
+        if before == hint and is_last and not self.is_held(hint, carried.after):
+            return hint
+        return self.pick_name(carried.found, ())
+
+    def rows(self, stacked: Stacked) -> Variable:
+        """A variable for the list of what the steps of a scan yield."""
+        hint = self.hints.get(stacked.whole, stacked.whole.hint)
+        one = stacked.yielded.hint
+        rows = Variable(hint or (f"{one}s" if one else "ys"))
+        self.remaining[rows] = 1
+        self.occupy(self.pick_name(rows, ()), rows)
+        return rows
+
     def is_held(self, name: str, variable: Variable) -> bool:
         """Whether a name is kept for something else than what a variable becomes."""
         return bool(self.held[name]) and self.desired.get(variable) != name
@@ -139,6 +165,10 @@ def _hints(template: Template, reads: Counter[Variable]) -> dict[Variable, str]:
     """A name for every variable: its own, or that of what alone it flows into."""
     hints: dict[Variable, str] = {}
     for item in reversed(list(walk([*template.applications, *template.training]))):
+        if isinstance(item, ApplyScan):
+            for carried in item.carried:
+                if carried.found.hint and reads[carried.before] == 1:
+                    hints.setdefault(carried.before, carried.found.hint)
         if not isinstance(item, Apply):
             continue
         for output in item.outputs:

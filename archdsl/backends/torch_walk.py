@@ -6,26 +6,28 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from archdsl.backends.torch_composites import taken_apart
 from archdsl.backends.torch_formula import Formula
 from archdsl.backends.torch_template import (
     Application,
     Apply,
     ApplyBranch,
     ApplyLoop,
+    ApplyScan,
     MemberCall,
     Template,
     Variable,
 )
-from archdsl.ir.lowering import Infix
+from archdsl.ir.lowering import Call, Infix
 
 
 def walk(items: Sequence[Application]) -> Iterator[Application]:
-    """All items, with those inside loops and branches."""
+    """All items, with those inside loops, scans and branches."""
     waiting = list(reversed(items))
     while waiting:
         item = waiting.pop()
         yield item
-        if isinstance(item, ApplyLoop):
+        if isinstance(item, ApplyLoop | ApplyScan):
             waiting += reversed(item.items)
         elif isinstance(item, ApplyBranch):
             waiting += [*reversed(item.otherwise), *reversed(item.then)]
@@ -61,6 +63,9 @@ def makes(item: Application) -> list[Variable]:
             return [v for carried in item.carried for v in (carried.found, carried.after)]
         case ApplyBranch():
             return [choice.after for choice in item.choices]
+        case ApplyScan():
+            states = [v for carried in item.carried for v in (carried.found, carried.after)]
+            return [*item.elements, *states, *(stacked.whole for stacked in item.stacked)]
 
 
 def takes(item: Application) -> list[Variable]:
@@ -72,6 +77,9 @@ def takes(item: Application) -> list[Variable]:
             return [v for carried in item.carried for v in (carried.before, carried.left)]
         case ApplyBranch():
             return [v for choice in item.choices for v in (choice.then, choice.otherwise)]
+        case ApplyScan():
+            states = [v for carried in item.carried for v in (carried.before, carried.left)]
+            return [*item.sequences, *states, *(stacked.yielded for stacked in item.stacked)]
 
 
 def count_reads(template: Template) -> Counter[Variable]:
@@ -106,6 +114,11 @@ def _flows(item: Application) -> list[tuple[list[Variable], list[Variable]]]:
             return [([c.found, c.after], [c.before, c.left]) for c in item.carried]
         case ApplyBranch():
             return [([c.after], [c.then, c.otherwise]) for c in item.choices]
+        case ApplyScan():
+            # Its sequences say how often it runs, whatever of it is needed.
+            walked: tuple[list[Variable], list[Variable]] = ([], list(item.sequences))
+            states = [([c.found, c.after], [c.before, c.left]) for c in item.carried]
+            return [walked, *states, *(([s.whole], [s.yielded]) for s in item.stacked)]
 
 
 def outer_reads(items: Sequence[Application]) -> Counter[Variable]:

@@ -8,7 +8,7 @@ from math import cos, sin
 from typing import Any, Literal
 
 from archdsl.ir.dims import Dim
-from archdsl.ir.lowering import Call, Device, Index, Infix, OnnxGraph, Operand
+from archdsl.ir.lowering import Call, Device, OnnxGraph, Operand
 from archdsl.ir.types import DType, TensorType
 from archdsl.ops._casting import cast
 from archdsl.ops._predicate_onnx import arange
@@ -36,23 +36,6 @@ def numbers(start: Dim, length: Dim) -> Call:
     """`length` integers from `start` in PyTorch."""
     bounds = (length,) if start == 0 else (start, start + length)
     return Call("torch.arange", bounds, {"device": Device()})
-
-
-def torch_angles(
-    positions: Any, items: tuple[Any, ...], width: int, base: float, dtype: DType
-) -> Infix:
-    """Angles in PyTorch: positions, indexed so that an axis for the features can follow."""
-    settings: dict[str, Any] = {"device": Device()}
-    if computed_in(dtype) is not DType.FLOAT32:
-        settings = {"dtype": computed_in(dtype), **settings}
-    places = Call("torch.arange", (0, width, 2), settings)
-    single = Infix("/", 1.0, Infix("**", base, Infix("/", places, width)))
-    return Infix("*", Index(positions, items), single)
-
-
-def converted(value: Any, dtype: DType) -> Any:
-    """What was computed with angles, in PyTorch, in the element type that is wanted."""
-    return value if dtype is computed_in(dtype) else Call(".to", (value, dtype))
 
 
 # ------------------------------------------------------------------------------------- ONNX

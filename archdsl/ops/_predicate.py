@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from archdsl.ir.conditions import Compare, Condition, all_of
+from archdsl.ir.conditions import All, Compare, Condition
 from archdsl.ir.dims import Dim
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.types import ShapeError, TensorType
@@ -104,21 +104,14 @@ class Grid:
         backs = range(self.rank, 0, -1)
         return tuple(self.sizes.get(f"_{back}", Dim.of(1)) for back in backs)
 
-    @property
-    def band(self) -> tuple[Band, ...] | None:
-        """The diagonals of the last two axes between which it holds, if it is that."""
-        if set(self.sizes) != {"_1", "_2"}:
+    def bands(self, condition: Condition) -> tuple[Band, ...] | None:
+        """The diagonals of the last two axes between which a condition holds, if it is that."""
+        if condition.symbols & self.sizes.keys() != {"_1", "_2"}:
             return None
-        parts = self.predicate.parts or (self.predicate,)
-        if self.predicate != all_of(parts):
-            return None
-        bands: list[Band] = []
-        for part in parts:
-            found = _band(part)
-            if found is None:
-                return None
-            bands += found
-        return tuple(bands)
+        parts = condition.parts if isinstance(condition, All) else (condition,)
+        found = [_band(part) for part in parts]
+        known = [bands for bands in found if bands is not None]
+        return sum(known, ()) if len(known) == len(found) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +122,7 @@ class Band:
     k: Dim
 
 
-def _band(condition: Condition) -> list[Band] | None:
+def _band(condition: Condition) -> tuple[Band, ...] | None:
     """What `_1 - _2 <= k` and the like keep."""
     if not isinstance(condition, Compare):
         return None
@@ -142,14 +135,14 @@ def _band(condition: Condition) -> list[Band] | None:
         return None
     match relation:
         case "<=":
-            return [Band(False, k)]
+            return (Band(False, k),)
         case "<":
-            return [Band(False, k - 1)]
+            return (Band(False, k - 1),)
         case ">=":
-            return [Band(True, k)]
+            return (Band(True, k),)
         case ">":
-            return [Band(True, k + 1)]
+            return (Band(True, k + 1),)
         case "==":
-            return [Band(False, k), Band(True, k)]
+            return (Band(False, k), Band(True, k))
         case _:
             return None

@@ -54,8 +54,9 @@ def _made(g: OnnxGraph, grid: Grid) -> Operand:
     if is_constant and prod(known) <= _LARGEST_WRITTEN:
         backs = range(grid.rank, 0, -1)
         return g.table(grid.predicate, {f"_{b}": n for b, n in zip(backs, known, strict=True)})
-    if grid.band is not None:
-        return _between(g, grid, grid.band)
+    bands = grid.bands(grid.predicate)
+    if bands is not None:
+        return _between(g, grid, bands)
     return _Indices(g, grid).holds(grid.predicate)
 
 

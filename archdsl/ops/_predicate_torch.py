@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
@@ -20,21 +21,18 @@ from archdsl.ir.conditions import All, Compare, Condition, Either, Negation
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Device, Index, Infix, Unsupported
 from archdsl.ir.types import DType
-from archdsl.ops._predicate import Grid
+from archdsl.ops._predicate import Band, Grid
 
 
 def kept(grid: Grid) -> Any:
     """True where the condition holds, with as many axes as it needs."""
-    if grid.band is None:
-        return _holds(grid, grid.predicate)
-    mask = Call("torch.ones", grid.dims, {"dtype": DType.BOOL, "device": Device()})
-    for band in grid.band:
-        diagonal = () if band.k == 0 else (band.k,)
-        mask = Call(".triu" if band.upper else ".tril", (mask, *diagonal))
-    return mask
+    return _holds(grid, grid.predicate)
 
 
 def _holds(grid: Grid, condition: Condition) -> Any:
+    bands = grid.bands(condition)
+    if bands is not None:
+        return _between(grid, bands)
     match condition:
         case Compare():
             left, right = _size(grid, condition.left), _size(grid, condition.right)
@@ -47,6 +45,15 @@ def _holds(grid: Grid, condition: Condition) -> Any:
             return Infix("~", None, _holds(grid, condition.condition))
         case _:
             raise Unsupported(f"`{condition}` has no form in PyTorch")
+
+
+def _between(grid: Grid, bands: Sequence[Band]) -> Any:
+    sizes = (grid.sizes["_2"], grid.sizes["_1"])
+    mask = Call("torch.ones", sizes, {"dtype": DType.BOOL, "device": Device()})
+    for band in bands:
+        diagonal = () if band.k == 0 else (band.k,)
+        mask = Call(".triu" if band.upper else ".tril", (mask, *diagonal))
+    return mask
 
 
 def _size(grid: Grid, dim: Dim) -> Any:

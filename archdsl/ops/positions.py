@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import cos, sin
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -16,10 +17,8 @@ from archdsl.ops._angles import (
     LARGEST_WRITTEN,
     Places,
     computed_in,
-    converted,
     frequencies,
     numbers,
-    torch_angles,
 )
 from archdsl.ops._buckets import Buckets
 from archdsl.ops._casting import cast
@@ -27,6 +26,31 @@ from archdsl.ops._fields import Positive
 from archdsl.ops._predicate_onnx import arange, joined
 
 Base = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+_SINUSOIDS = '''
+def sinusoids(positions, width, base, dtype=torch.float32):
+    """The sine and the cosine of each position, side by side for each wavelength."""
+    places = torch.arange(0, width, 2, dtype=dtype, device=positions.device)
+    angles = positions[..., None] * (1.0 / base ** (places / width))
+    return torch.stack((angles.sin(), angles.cos()), -1).flatten(-2)
+'''
+
+_SINES_AND_COSINES = '''
+def sines_and_cosines(positions, width, base, dtype=torch.float32):
+    """The sines of each position for all wavelengths, then the cosines."""
+    places = torch.arange(0, width, 2, dtype=dtype, device=positions.device)
+    angles = positions[..., None] * (1.0 / base ** (places / width))
+    return torch.cat((angles.sin(), angles.cos()), -1)
+'''
+
+_SIGNED_BUCKETS = '''
+def signed_buckets(relative, bounds):
+    """How many bounds a distance reaches, counted on from there for what comes later."""
+    bounds = torch.tensor(bounds, device=relative.device)
+    buckets = torch.bucketize(relative.abs(), bounds, right=True)
+    return buckets + (relative > 0) * (len(bounds) + 1)
+'''
 
 
 class SinusoidalPositions(Op, function="sinusoidal_positions"):
@@ -42,6 +66,10 @@ class SinusoidalPositions(Op, function="sinusoidal_positions"):
     """
 
     positional = ("length", "width")
+    torch_functions: ClassVar[Mapping[str, str]] = {
+        "sinusoids": _SINUSOIDS,
+        "sines_and_cosines": _SINES_AND_COSINES,
+    }
 
     length: Dim | None = None
     width: Positive
@@ -87,16 +115,13 @@ class SinusoidalPositions(Op, function="sinusoidal_positions"):
             return TensorType.of(self.dtype, self.length or 0, self.width)
         return positions.with_axis(positions.rank, self.width).with_dtype(self.dtype)
 
-    def torch_call(self, positions: TensorType | None = None) -> Any:
-        places: Any = Input(0)
-        items: tuple[Any, ...] = (..., None)
-        if self.length is not None:
-            places, items = numbers(self.start, self.length), (slice(None), None)
-        angles = torch_angles(places, items, self.width, self.base, self.dtype)
-        sides = (Call(".sin", (angles,)), Call(".cos", (angles,)))
-        if self.interleaved:
-            return converted(Call(".flatten", (Call("torch.stack", (sides, -1)), -2)), self.dtype)
-        return converted(Call("torch.cat", (sides, -1)), self.dtype)
+    def torch_call(self, positions: TensorType | None = None) -> Call:
+        places = Input(0) if self.length is None else numbers(self.start, self.length)
+        function = "sinusoids" if self.interleaved else "sines_and_cosines"
+        computed = computed_in(self.dtype)
+        precise = {} if computed is DType.FLOAT32 else {"dtype": computed}
+        found = Call(function, (places, self.width, self.base), precise)
+        return found if self.dtype is computed else Call(".to", (found, self.dtype))
 
     def onnx(self, g: OnnxGraph, positions: Operand | None = None) -> Operand:
         result = self._result(positions and positions.type)
@@ -158,15 +183,15 @@ class ALiBi(Op, function="alibi"):
         between = [2.0 ** (-4.0 * head / power) for head in range(1, 2 * power + 1, 2)]
         return regular + between[: self.num_heads - power]
 
-    def torch_call(self) -> Any:
+    def torch_call(self) -> Call:
         computed = computed_in(self.dtype)
         settings = {} if computed is DType.FLOAT32 else {"dtype": computed}
         slopes = Call(
             "torch.tensor", ([-slope for slope in self._slopes],), settings | {"device": Device()}
         )
         distances = Call(".abs", (_relative(self.start, self.query_length, self.key_length),))
-        product = Infix("*", distances, Index(slopes, (slice(None), None, None)))
-        return converted(product, self.dtype)
+        product = Call("torch.mul", (distances, Index(slopes, (slice(None), None, None))))
+        return product if self.dtype is computed else Call(".to", (product, self.dtype))
 
     def onnx(self, g: OnnxGraph) -> Operand:
         return g.shared("positions", repr(self), lambda: self._made(g))
@@ -194,6 +219,7 @@ class RelativePositionBucket(Op, function="relative_position_bucket"):
     """
 
     positional = ("query_length", "key_length")
+    torch_functions: ClassVar[Mapping[str, str]] = {"signed_buckets": _SIGNED_BUCKETS}
 
     query_length: Dim
     key_length: Dim
@@ -229,18 +255,14 @@ class RelativePositionBucket(Op, function="relative_position_bucket"):
         count = self.num_buckets // 2 if self.bidirectional else self.num_buckets
         return Buckets(count, self.max_distance)
 
-    def torch_call(self) -> Any:
+    def torch_call(self) -> Call:
         relative = _relative(self.start, self.query_length, self.key_length)
+        bounds = self._buckets.thresholds()
         if self.bidirectional:
-            distances = Call(".abs", (relative,))
-        else:
-            distances = Infix("-", None, Call(".clamp", (relative,), {"max": 0}))
-        bounds = Call("torch.tensor", (self._buckets.thresholds(),), {"device": Device()})
-        buckets = Call("torch.bucketize", (distances, bounds), {"right": True})
-        if not self.bidirectional:
-            return buckets
-        later = Infix("*", Infix(">", relative, 0), self._buckets.count)
-        return Infix("+", buckets, later)
+            return Call("signed_buckets", (relative, bounds))
+        distances = Infix("-", None, Call(".clamp", (relative,), {"max": 0}))
+        bounded = Call("torch.tensor", (bounds,), {"device": Device()})
+        return Call("torch.bucketize", (distances, bounded), {"right": True})
 
     def onnx(self, g: OnnxGraph) -> Operand:
         return g.shared("positions", repr(self), lambda: self._made(g))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -14,10 +15,8 @@ from archdsl.ir.op import Op
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._angles import (
     Places,
-    converted,
     frequencies,
     numbers,
-    torch_angles,
 )
 from archdsl.ops._axes import axis_label, position
 from archdsl.ops._fields import Axis, Positive
@@ -26,6 +25,28 @@ from archdsl.ops.joining import split
 from archdsl.ops.linear import INDEX_TYPES
 
 Base = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+_HALVES = '''
+def rotated_halves(x, positions, base):
+    """Turn features that are half the width apart by angles that grow with the position."""
+    width, dtype = x.shape[-1], torch.promote_types(x.dtype, torch.float32)
+    places = torch.arange(0, width, 2, dtype=dtype, device=x.device)
+    angles = (positions * (1.0 / base ** (places / width))).tile(2)
+    first, second = x.chunk(2, -1)
+    turned = torch.cat((-second, first), -1)
+    return x * angles.cos().to(x.dtype) + turned * angles.sin().to(x.dtype)
+'''
+
+_NEIGHBOURS = '''
+def rotated_neighbours(x, positions, base):
+    """Turn pairs of neighbouring features by angles that grow with the position."""
+    width, dtype = x.shape[-1], torch.promote_types(x.dtype, torch.float32)
+    places = torch.arange(0, width, 2, dtype=dtype, device=x.device)
+    angles = (positions * (1.0 / base ** (places / width))).repeat_interleave(2, -1)
+    turned = torch.stack((-x[..., 1::2], x[..., ::2]), -1).flatten(-2)
+    return x * angles.cos().to(x.dtype) + turned * angles.sin().to(x.dtype)
+'''
 
 
 class Rotary(Op, function="rotary"):
@@ -42,6 +63,10 @@ class Rotary(Op, function="rotary"):
     """
 
     positional = ("axis",)
+    torch_functions: ClassVar[Mapping[str, str]] = {
+        "rotated_halves": _HALVES,
+        "rotated_neighbours": _NEIGHBOURS,
+    }
 
     axis: Axis = -2
     """The axis of positions."""
@@ -113,26 +138,18 @@ class Rotary(Op, function="rotary"):
 
     # ------------------------------------------------------------------------------- PyTorch
 
-    def torch_call(self, x: TensorType, positions: TensorType | None = None) -> Any:
-        width = known_width(x, -1, "number of features")
-        turned = self.rotary_dim or width
-        angles = self._torch_angles(x, turned, positions)
-        if self.interleaved:
-            doubled = Call(".repeat_interleave", (angles, 2, -1))
-        else:
-            doubled = Call(".tile", (angles, 2))
-        cosines = converted(Call(".cos", (doubled,)), x.dtype)
-        sines = converted(Call(".sin", (doubled,)), x.dtype)
-        whole = turned == width
-        part = Input(0) if whole else Index(Input(0), (..., slice(None, turned)))
-        quarter = _quarter_turn(turned, whole, self.interleaved)
-        result = Infix("+", Infix("*", part, cosines), Infix("*", quarter, sines))
-        if whole:
-            return result
+    def torch_call(self, x: TensorType, positions: TensorType | None = None) -> Call:
+        places = self._torch_places(x, positions)
+        function = "rotated_neighbours" if self.interleaved else "rotated_halves"
+        turned = self.rotary_dim
+        if turned is None or x.dims[-1] == turned:
+            return Call(function, (Input(0), places, self.base))
+        first = Index(Input(0), (..., slice(None, turned)))
         rest = Index(Input(0), (..., slice(turned, None)))
-        return Call("torch.cat", ((result, rest), -1))
+        return Call("torch.cat", ((Call(function, (first, places, self.base)), rest), -1))
 
-    def _torch_angles(self, x: TensorType, turned: int, positions: TensorType | None) -> Infix:
+    def _torch_places(self, x: TensorType, positions: TensorType | None) -> Index:
+        """The positions with axes of size 1 for all of `x` that they do not go along."""
         place = position(x, self.axis)
         places: Any = Input(1)
         if positions is None:
@@ -140,10 +157,9 @@ class Rotary(Op, function="rotary"):
         elif positions.rank == 0:
             places = Infix("+", numbers(Dim.of(0), x.dims[place]), places)
         after = (None,) * (x.rank - 1 - place)
-        items: tuple[Any, ...] = (slice(None), *after)
         if positions is not None and positions.rank == 2:
-            items = (slice(None), *(None,) * (place - 1), slice(None), *after)
-        return torch_angles(places, items, turned, self.base, x.dtype)
+            return Index(places, (slice(None), *(None,) * (place - 1), slice(None), *after))
+        return Index(places, (slice(None), *after))
 
     # ---------------------------------------------------------------------------------- ONNX
 
@@ -167,19 +183,6 @@ class Rotary(Op, function="rotary"):
             return Places(Dim.of(0), length, after, offset=positions)
         between = place - 1 if positions.type.rank == 2 and not fused else 0
         return Places(Dim.of(0), length, after, between, tensor=positions)
-
-
-def _quarter_turn(turned: int, whole: bool, interleaved: bool) -> Call:
-    """In torch, the features a quarter turn on: of a pair the second's negative, then the first."""
-    end = None if whole else turned
-    if interleaved:
-        first = Index(Input(0), (..., slice(None, end, 2)))
-        second = Index(Input(0), (..., slice(1, end, 2)))
-        pairs = Call("torch.stack", ((Infix("-", None, second), first), -1))
-        return Call(".flatten", (pairs, -2))
-    first = Index(Input(0), (..., slice(None, turned // 2)))
-    second = Index(Input(0), (..., slice(turned // 2, end)))
-    return Call("torch.cat", ((Infix("-", None, second), first), -1))
 
 
 @dataclass(frozen=True, slots=True)

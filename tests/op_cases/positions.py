@@ -24,7 +24,9 @@ def known(size: Size, x: torch.Tensor) -> int:
     return sizes.get(size, size)
 
 
-def source(op: str, attributes: dict[str, Any], oracle: Callable[..., Any], **settings: Any) -> Case:
+def source(
+    op: str, attributes: dict[str, Any], oracle: Callable[..., Any], **settings: Any
+) -> Case:
     """A source whose attributes may be sizes of the context."""
 
     def at_sizes(x: torch.Tensor) -> Any:
@@ -290,5 +292,3 @@ BUCKETS: list[Case | Refused] = [
 ]  # fmt: skip
 
 CASES: list[Case | Refused] = [*SINUSOIDAL, *ROTARY, *BIASES, *BUCKETS]
-
-
