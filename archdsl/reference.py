@@ -20,7 +20,7 @@ _KEYWORDS = "name=size, ..."
 
 def operators() -> list[type[Op]]:
     """Every operator once, in the order of its name."""
-    return sorted(set(REGISTRY.values()), key=lambda op: name_of(op).lower())
+    return sorted(set(REGISTRY.values()), key=lambda op: (name_of(op).lower(), name_of(op)))
 
 
 def operator_names() -> list[str]:

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import import_module
@@ -17,6 +18,7 @@ from typing import Any
 import click
 
 from benchmarks.claims import Claim
+from benchmarks.measure import progress
 from benchmarks.plan import CLASSIFIERS, Plan
 
 SECTIONS = {
@@ -54,8 +56,7 @@ def main(
     chosen = sections or tuple(SECTIONS)
     plan = Plan(rounds, classifiers or CLASSIFIERS)
     if inside:
-        found = [asdict(c) for name in chosen for c in import_module(SECTIONS[name]).claims(plan)]
-        print(json.dumps(found))
+        print(json.dumps([asdict(claim) for name in chosen for claim in _told(name, plan)]))
         return
     circumstances = _circumstances(plan)
     claims = [claim for name in chosen for claim in _in_own_process(name, plan)]
@@ -64,6 +65,13 @@ def main(
     if write:
         _write_results(circumstances, claims)
     sys.exit(0 if all(claim.ok for claim in claims) else 1)
+
+
+def _told(section: str, plan: Plan) -> Iterator[Claim]:
+    """The claims of a section, each told on standard error as soon as it is known."""
+    for claim in import_module(SECTIONS[section]).claims(plan):
+        progress(f"{'ok' if claim.ok else 'MISSED'}  {claim.what}: {claim.measured}")
+        yield claim
 
 
 def _in_own_process(section: str, plan: Plan) -> list[Claim]:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import archdsl
+from archdsl.passes.state import state
 from benchmarks.claims import Claim, times_faster
 from benchmarks.measure import (
     SCRATCH,
@@ -84,8 +85,8 @@ def _chain(folder: Path, plan: Plan) -> Claim:
     progress(f"{LAYERS} layers; torch takes half a minute a time")
     layers = [layer for _ in range(LAYERS) for layer in (nn.Linear(WIDTH, WIDTH), nn.ReLU())]
     module = nn.Sequential(*layers).eval().requires_grad_(False)
-    state = archdsl.load(CHAIN).to_torch().state_dict()
-    weights = dict(zip(state, module.state_dict().values(), strict=True))
+    names = state(archdsl.load(CHAIN).ir)
+    weights = dict(zip(names, module.state_dict().values(), strict=True))
 
     def ours() -> None:
         archdsl.load(CHAIN).save_onnx(folder / "chain.onnx", weights)

@@ -49,6 +49,9 @@ from archdsl.ir.types import DType, TensorType
 # ------------------------------------------------------------------------------------- programs
 
 
+DIVISIONS = frozenset({"div", "floor_div", "remainder", "pow"})
+
+
 class Program:
     """A random program: its text, its inputs and outputs, and the steps it means."""
 
@@ -160,12 +163,9 @@ class Program:
         """An operator on several values, as a call or as arithmetic."""
         names = [self._recent() for _ in range(self.random.choice([2, 2, 2, 3]))]
         values = [self.values[name] for name in names]
-        stage = self._operator(values, None)
-        if (
-            stage.kind.function in ("div", "pow")
-            and self.machine.types[values[0]].dtype.is_floating
-        ):
-            raise Rejected("wants positive numbers")
+        stage = self._operator(values, False)
+        if stage.kind.function in DIVISIONS:
+            raise Rejected("a divisor may be zero")
         result = stage.outputs(self.machine, values, None, self.context)[0]
         symbol = {"add": "+", "mul": "*", "sub": "-"}.get(str(stage.kind.function))
         arguments = [*names, *written(stage.kind, stage.attributes)]
@@ -234,7 +234,8 @@ class Program:
             raise Rejected("no such form")
         # What has weights has one form only: an oracle expects what the table's form has.
         chosen = self.random.choice(forms)
-        return Apply(kind, dict(case.attributes), case.oracle, named_axes(case), chosen)
+        axes, rank = named_axes(case), types[0].rank
+        return Apply(kind, dict(case.attributes), case.oracle, axes, chosen, rank=rank)
 
     def _layer_stage(self, value: int, label: str | None) -> Apply:
         stage = self._operator([value], None)

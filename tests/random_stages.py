@@ -35,7 +35,7 @@ STEPS = frozenset(
 POSITIVE = frozenset({"log", "log2", "sqrt", "rsqrt", "reciprocal"})
 LEFT_OUT = frozenset({"isnan", "embedding", "linear", "take", "gather", "index_select"})
 SIZED = frozenset(
-    {"LayerNorm", "unflatten", "split", "rearrange", "einsum", "reshape", "expand"}
+    {"LayerNorm", "unflatten", "split", "rearrange", "einsum", "reshape", "expand", "select"}
     | {"MultiheadAttention", "scaled_dot_product_attention", "attention"}
 )
 """Operators whose oracles hold for the very sizes in the tables."""
@@ -209,6 +209,8 @@ class Apply(Stage):
     """Axes that are given by name, and where the oracle takes them to be."""
     as_layer: bool
     label: str | None = None
+    rank: int | None = None
+    """How many axes the oracle takes the first value to have."""
 
     def text(self) -> str:
         name = self.kind.layer if self.as_layer else self.kind.function
@@ -227,6 +229,8 @@ class Apply(Stage):
         self, machine: Machine, values: Sequence[int], path: str | None, context: Context
     ) -> list[int]:
         first = machine.types[values[0]]
+        if self.rank not in (None, first.rank):
+            raise Rejected("another rank")
         for name, place in self.axes.items():
             if first.axes.count(name) != 1 or first.axes.index(name) != place:
                 raise Rejected("another axis")

@@ -181,6 +181,10 @@ FINE = {
         return (
           z
         )"""),
+    "a list of tensors": body(
+        "xs = []\nfor i in 0..3 { x = x -> Linear(4); xs = xs + [x] }\n"
+        "y = concat(xs, axis=1) -> Linear(4)\nreturn add(y, xs[0], xs[-1]) + sum(stack(xs), axis=0)"
+    ),
     "semicolons": body("a = x -> relu; b = a + x; return a + b"),
     "it": body("return it -> { it + (it -> Linear(4)) } -> { y = it\ny * it }"),
     "names are bound again": body("x = x -> relu\nx = x + x\nreturn x"),
@@ -485,6 +489,23 @@ WRONG = {
     "a broken expression in a label": (
         body("return x -> a{1 +}: Linear(4)"),
         ["bad-interpolation"],
+    ),
+    "a block has no expectations": (
+        "block A()(x: [N, C]) { expect params == 0; return x }\n" + body("return x -> A"),
+        ["misplaced-statement"],
+    ),
+    "a member of a family has nothing but expectations": (
+        "model A(k: int)(x: [N]) { return x }\nmodel m = A(1) { y = 2 }",
+        ["misplaced-statement"],
+    ),
+    "layers are not compared": (
+        "block A(f: layer)(x: [N, C]) { if f == ReLU { x = x -> f }\nreturn x }\n"
+        + body("return x -> A(ReLU)"),
+        ["static-error"],
+    ),
+    "a bound layer is no parameter": (
+        TWICE + body("a = Linear(4)\nreturn x -> Twice(a)"),
+        ["bad-argument"],
     ),
     "no edition": ("", ["no-model"]),
 }

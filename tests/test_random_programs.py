@@ -123,7 +123,8 @@ def disturbed(value: torch.Tensor, noise: float, seed: int) -> torch.Tensor:
     if not noise or not value.is_floating_point():
         return value
     generator = torch.Generator().manual_seed(seed)
-    return value * (1 + noise * torch.randn(value.shape, generator=generator, dtype=value.dtype))
+    scale = noise * float(value.abs().max()) if value.numel() else 0.0
+    return value + scale * torch.randn(value.shape, generator=generator, dtype=value.dtype)
 
 
 class Expected:
@@ -132,7 +133,7 @@ class Expected:
     def __init__(self, program: Program, inputs: Mapping[str, np.ndarray], state: State) -> None:
         self.single = interpret(program, inputs, state, double=False)
         self.double = interpret(program, inputs, state, double=True)
-        moved = interpret(program, inputs, state, double=True, noise=1e-7)
+        moved = interpret(program, inputs, state, double=True, noise=3e-8)
         for single, double, other in zip(self.single, self.double, moved, strict=True):
             if not double.is_floating_point():
                 continue

@@ -92,3 +92,50 @@ class Program:
             lines.append(f"{indent}}} else {{")
             lines += self._statements(list(variables), loops, depth + 1)
         return [*lines, f"{indent}}}"]
+
+
+class ScanProgram(Program):
+    """A spec with scans among its statements, which stand in loops and branches and hold some."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.is_inside = False
+
+    def _statements(self, variables: list[str], loops: list[str], depth: int) -> list[str]:
+        lines = super()._statements(variables, loops, depth)
+        if self.is_inside or depth > 2:
+            return lines
+        for _ in range(self.random.randint(0, 1 if depth else 2)):
+            lines += self._scan(variables, loops, depth)
+            if self.random.random() < 0.5:
+                lines += super()._statements(variables, loops, depth + 2)
+        return lines
+
+    def _scan(self, variables: list[str], loops: list[str], depth: int) -> list[str]:
+        choose, indent = self.random.choice, "  " * (depth + 1)
+        self.labels += 1
+        number = self.labels
+        row = f"r{number}"
+        one, other = choose(variables), choose(variables)
+        self.is_inside = True
+        body = self._statements(["e", "f", "s", row, "u"], loops, depth + 1)
+        self.is_inside = False
+        outputs = [choose([choose(variables), f"w{number}"]), f"v{number}"]
+        has_finals = choose([True, False])
+        finals = [f"g{number}", f"h{number}"] if has_finals else []
+        lines = [
+            f"{indent}{row} = mean({one}, axis=0)",
+            f"{indent}{', '.join([*outputs, *finals])} = scan {choose(['', 'reverse '])}e, f"
+            f" over {one}(axis=0), {other}(axis=0)"
+            f" carry s = {row}, u = {choose([row, f'mean({other}, axis=0)'])} {{",
+            *body,
+            f"{indent}  s = {choose(['s + e', 'u * e', 'u + f', 'e', 'u'])}",
+            f"{indent}  u = {choose(['u * f', 'tanh(u) + s', f'u + {row}'])}",
+            f"{indent}  yield {choose(['e', 'f', 's', 'u', row])}, {choose(['f', 's', 'u'])}",
+            f"{indent}}}",
+        ]
+        if not depth:
+            variables += [output for output in outputs if output not in variables]
+        if has_finals:
+            lines.append(f"{indent}{choose(variables)} = {outputs[1]} * {finals[0]} + {finals[1]}")
+        return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Unsupported
@@ -281,7 +281,12 @@ def _type_text(type: TensorType) -> str:
 
 
 def _require(requirement: Requirement) -> str:
-    return f"require {requirement.condition}, {_message(requirement.reason)}"
+    return f"require {_condition(requirement.condition)}, {_message(requirement.reason)}"
+
+
+def _condition(condition: Condition) -> str:
+    """A condition without `not`, which the language resolves too."""
+    return str(condition.negated().negated())
 
 
 def _weight(weight: Weight) -> str:
@@ -320,9 +325,9 @@ def _value(value: Any) -> str:
         case str():
             return _quoted(value)
         case Condition():
-            return str(value)
+            return _condition(value)
         case tuple() | list():
-            items: Sequence[Any] = value  # pyright: ignore[reportUnknownVariableType]
+            items = cast("Sequence[Any]", value)
             return f"[{', '.join(map(_value, items))}]"
         case _:
             raise Unsupported(f"{value!r} cannot be written in the language")

@@ -350,15 +350,21 @@ class Forward:
             self._line(f"{self.locals.name[one]} = []", depth)
         self._walk_clause(item, depth)
         self.last_shape = None
+        pairs = list(zip(stacked, rows, strict=True))
+        for one, whole in pairs:
+            if one.yielded in own:
+                self._append(one, whole, depth + 1)
+                self.remaining[one.yielded] -= 1
         self._items(item.items, variables, depth + 1)
-        for one, whole in zip(stacked, rows, strict=True):
-            self._append(one, whole, depth + 1)
+        for one, whole in pairs:
+            if one.yielded not in own:
+                self._append(one, whole, depth + 1)
         self._flush_all(variables, depth + 1)
         self._settle([carried.left for carried in passed_on], names, depth + 1)
         self.remaining.subtract(inside)
-        self.remaining.subtract(one.yielded for one in stacked)
+        self.remaining.subtract(one.yielded for one in stacked if one.yielded not in own)
         self._leave(passed_on, names)
-        for one, whole in zip(stacked, rows, strict=True):
+        for one, whole in pairs:
             self._stack(one, whole, depth, reverse=item.reverse)
 
     def _begin(self, carried: Carried, depth: int) -> str:

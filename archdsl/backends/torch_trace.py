@@ -157,11 +157,6 @@ class _Tracer:
 
     def run(self) -> None:
         _refuse_names(self.block)
-        if any(node.scan is not None for node in self.block.nodes):
-            raise Unsupported(
-                f"the scan in block {self.block.name} has no PyTorch form yet",
-                "export it to ONNX, or use `LSTM`, `GRU` or `RNN`",
-            )
         self._remember_sizes(self.block.nodes)
         functions = self._as_functions()
         for member in self.block.members:

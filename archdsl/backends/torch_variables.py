@@ -17,7 +17,7 @@ from archdsl.backends.torch_template import (
     Variable,
 )
 from archdsl.backends.torch_values import Variables, enclosing
-from archdsl.backends.torch_walk import called_functions, count_reads, walk
+from archdsl.backends.torch_walk import called_functions, count_reads, makes, walk
 from archdsl.diagnostics import InternalError
 
 
@@ -83,8 +83,9 @@ class Locals:
     def new_name(self, variable: Variable, slots: Sequence[Variable]) -> str:
         """The name for a value that is made of some others: what it should be, or a free one."""
         desired = self.desired.get(variable)
-        if desired is not None and self._is_replaceable(desired):
-            return self.occupy(desired, variable)
+        if desired is not None:
+            is_free = self._is_replaceable(desired)
+            return self.occupy(desired if is_free else self.pick_name(variable, ()), variable)
         return self.occupy(self.pick_name(variable, slots), variable)
 
     def pick_name(self, variable: Variable, slots: Sequence[Variable]) -> str:
@@ -166,6 +167,7 @@ def _hints(template: Template, reads: Counter[Variable]) -> dict[Variable, str]:
     hints: dict[Variable, str] = {}
     for item in reversed(list(walk([*template.applications, *template.training]))):
         if isinstance(item, ApplyScan):
+            hints.update({variable: variable.hint for variable in makes(item) if variable.hint})
             for carried in item.carried:
                 if carried.found.hint and reads[carried.before] == 1:
                     hints.setdefault(carried.before, carried.found.hint)

@@ -163,7 +163,9 @@ class OnnxGraph(Protocol):
         """The opset of the default domain that is being emitted."""
         ...
 
-    def node(self, op_type: str, *inputs: Operand | None, type: TensorType, **attributes: Any) -> Operand:
+    def node(
+        self, op_type: str, *inputs: Operand | None, type: TensorType, **attributes: Any
+    ) -> Operand:
         """Append a node with one output of the given type; None leaves an optional input out."""
         ...
 

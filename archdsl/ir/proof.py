@@ -75,8 +75,8 @@ class Facts:
         self._verdicts: dict[Condition, Verdict] = {}
 
     def with_symbol(self, name: str, minimum: int = 1) -> Facts:
-        """The facts, and that a symbol is at least its minimum (1 if nothing is said)."""
-        if self.minimums.get(name, 1) == minimum:
+        """The facts, and that there is a symbol, at least its minimum (1 if nothing is said)."""
+        if self.minimums.get(name) == minimum:
             return self
         return Facts({**self.minimums, name: minimum}, self.assumptions)
 

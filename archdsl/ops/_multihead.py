@@ -127,7 +127,12 @@ class Heads:
     def _padding(self, padding: Operand) -> Operand:
         batch, keys = padding.type.dims
         type = TensorType.of(padding.type.dtype, batch, 1, 1, keys)
-        return self.g.node("Unsqueeze", padding, self.g.constant([1, 2], DType.INT64), type=type)
+        places = self.g.constant([1, 2], DType.INT64)
+
+        def spread() -> Operand:
+            return self.g.node("Unsqueeze", padding, places, type=type)
+
+        return self.g.shared("masks", padding.name, spread)
 
     def _scores_mask(self, query: Operand, mask: Operand) -> Operand:
         """The mask of each head of each sample, or the one for all as it is."""

@@ -106,7 +106,7 @@ class Grid:
 
     def bands(self, condition: Condition) -> tuple[Band, ...] | None:
         """The diagonals of the last two axes between which a condition holds, if it is that."""
-        if condition.symbols & self.sizes.keys() != {"_1", "_2"}:
+        if set(condition.symbols).intersection(self.sizes) != {"_1", "_2"}:
             return None
         parts = condition.parts if isinstance(condition, All) else (condition,)
         found = [_band(part) for part in parts]

@@ -44,6 +44,10 @@ def unused_value(span: Span) -> Diagnostic:
     )
 
 
+def misplaced_statement(span: Span, reason: str, help: str) -> Diagnostic:
+    return Diagnostic("misplaced-statement", reason, span, help=(help,))
+
+
 def unreachable_statement(span: Span, returned: Span) -> Diagnostic:
     return Diagnostic(
         "unreachable-statement",

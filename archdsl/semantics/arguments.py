@@ -157,7 +157,7 @@ class Arguments:
             if isinstance(value, Unknown):
                 prepared.failed = True
             elif name is None:
-                items = value.flowing if isinstance(value, Tensors) else (value,)
+                items = _several(value)
                 prepared.unnamed += [(item, argument.span) for item in items]
             else:
                 _take_named(prepared, name, value, argument.span)
@@ -234,6 +234,15 @@ class Arguments:
             else:
                 keywords[argument.name.text] = given
         return Initialiser(initialiser(node.function.text, positional, keywords, node.span))
+
+
+def _several(value: Evaluated) -> tuple[Evaluated, ...]:
+    """The values that an argument stands for: also a list of tensors is several of them."""
+    if isinstance(value, Tensors):
+        return value.flowing
+    items = value.values if isinstance(value, Items) else ()
+    is_tensors = bool(items) and all(isinstance(item, Tensor) for item in items)
+    return items if is_tensors else (value,)
 
 
 def _is_symbol(node: ast.Expression, env: Environment) -> bool:

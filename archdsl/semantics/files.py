@@ -68,11 +68,22 @@ class Files:
                 if self._is_free(item.name, scope):
                     scope.blocks[item.name.text] = BlockDefinition(item, scope)
             case ast.Family():
+                self._check_family(item)
                 if self._is_free(item.name, scope):
                     scope.families[item.name.text] = item
             case ast.FileConstant():
                 if self._is_free(item.name, scope):
                     scope.constants[item.name.text] = item
+
+    def _check_family(self, item: ast.Family) -> None:
+        """A member of a family says only what is expected of it."""
+        for statement in item.body:
+            if not isinstance(statement, ast.Expect):
+                reason = f"`{item.name.text}` is a model already; only what is expected stands here"
+                help = "put the statement into the model that it names"
+                self.diagnostics.add(
+                    problems.misplaced_statement(statement.span, reason, help)
+                )
 
     def _check_signature(self, item: ast.Definition) -> None:
         """Parameters and inputs have names of their own, which are not those of dims either."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from archdsl import problems
 from archdsl.ir.dims import Dim
@@ -142,11 +143,16 @@ def _bad_values(init: Init, dims: Sequence[Dim]) -> str | None:
     level: list[object] = [dict(init.arguments)["data"]]
     for axis, dim in enumerate(dims):
         for item in level:
-            count = len(item) if isinstance(item, tuple) else None
+            count = len(cast("tuple[object, ...]", item)) if isinstance(item, tuple) else None
             if count is None or dim != count:
                 given = "a number" if count is None else f"{count} items"
                 return f"must have {dim} items along axis {axis}, but has {given}"
-        level = [part for item in level if isinstance(item, tuple) for part in item]
+        level = [
+            part
+            for item in level
+            if isinstance(item, tuple)
+            for part in cast("tuple[object, ...]", item)
+        ]
     if any(isinstance(item, tuple) for item in level):
         return f"must be lists {len(dims)} deep, but they are deeper"
     return None

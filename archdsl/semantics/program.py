@@ -353,6 +353,10 @@ class Program:
             return None
         if returned is None:
             raise Problem(problems.missing_return(definition.name.span, block.name))
+        if definition.kind != "model" and body.expectations:
+            reason = "what is expected is told of a whole model, not of a block"
+            help = "put it into the model, or make it a `require`"
+            raise Problem(problems.misplaced_statement(body.expectations[0].span, reason, help))
         return Results(body).check(definition, returned, signature)
 
     def _finished(

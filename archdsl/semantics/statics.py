@@ -147,9 +147,14 @@ def compare(symbol: str, left: Evaluated, right: Evaluated, facts: Facts) -> Tru
         return Truth(same == (symbol == "=="), None)
     if symbol not in ("==", "!="):
         raise StaticError(f"`{symbol}` compares numbers only")
+    for side, other in ((left, right), (right, left)):
+        if not isinstance(side, _COMPARABLE) and not isinstance(other, Nothing):
+            raise StaticError("a layer can be compared with `none` only")
     same = type(left) is type(right) and _plain(left) == _plain(right)
     return Truth(same == (symbol == "=="), origin)
 
+
+_COMPARABLE = (Dim, Real, Truth, Text, Nothing, Items)
 
 _ORDER: dict[str, Callable[[float, float], bool]] = {
     "==": operator.eq,

@@ -200,7 +200,7 @@ def describe(value: Evaluated) -> str:
         case Template():
             return "a layer" if value.is_numbered else "a function"
         case Instance():
-            return "a layer"
+            return "a layer that is bound already"
         case Initialiser():
             return "an initialiser"
         case Predicate():

@@ -24,7 +24,10 @@ _PYTHON = {
 
 def hint_for(token: Token, before: str) -> str | None:
     """A hint for an unexpected token, given the text before it."""
-    last_word = before.split()[-1] if before.split() else ""
+    words = before.split()[-2:]
+    if words == ["->", "if"]:
+        return "after `->`, a choice stands in brackets: `-> (if … then … else …)`"
+    last_word = words[-1] if words else ""
     for word in (str(token), last_word):
         if word in _PYTHON:
             return _PYTHON[word]
