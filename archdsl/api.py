@@ -14,6 +14,7 @@ from archdsl import problems
 from archdsl.compiler import Compilation, Setting
 from archdsl.diagnostics import ArchError, Diagnostic, Diagnostics, Severity
 from archdsl.garbage import uncollected
+from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Model
 from archdsl.limits import Limits
 from archdsl.render import report
@@ -150,7 +151,8 @@ class Network:
     def _source(self) -> str:
         from archdsl.backends.torch_source import emit
 
-        return emit(self.ir)
+        with self._target("PyTorch"):
+            return emit(self.ir)
 
     def to_source(self) -> str:
         """PyTorch source of the model; it needs nothing but torch."""
@@ -166,7 +168,8 @@ class Network:
         """
         from archdsl.backends.torch_live import load as build
 
-        return build(self.ir, _state(weights), device)
+        with self._target("PyTorch"):
+            return build(self.ir, _state(weights), device)
 
     def to_onnx(
         self,
@@ -258,15 +261,18 @@ class Network:
     def expanded(self) -> str:
         """The flat canonical form: loops, conditions, parameters and defaults resolved."""
         from archdsl.backends.arch_source import emit
-        from archdsl.ir.lowering import Unsupported
 
-        try:
+        with self._target("the flat form"):
             return emit(self.ir)
+
+    @contextmanager
+    def _target(self, target: str) -> Generator[None]:
+        """What a target cannot express exactly becomes an error with a report."""
+        try:
+            yield
         except Unsupported as refusal:
-            problem = problems.unsupported_by_target(
-                None, "the flat form", refusal.reason, refusal.help
-            )
-            raise _error(Diagnostics([problem]), self._sources) from None
+            found = problems.unsupported_by_target(None, target, refusal.reason, refusal.help)
+            raise _error(Diagnostics([found]), self._sources) from None
 
 
 def _state(weights: Weights | None) -> Any:

@@ -288,40 +288,28 @@ class Applications:
         form = scans[0].form
         if len(scans) != len(payloads) or any(steps.form != form for steps in scans):
             raise Mismatch("scans of different forms")
-        keys = [case.key for case in cases]
-
-        def values(rows: Sequence[Sequence[int]]) -> list[Reads]:
-            return [dict(zip(keys, row, strict=True)) for row in zip(*rows, strict=True)]
-
-        if len({len(step.inputs) for step in payloads}) != 1:
-            raise Mismatch("numbers of values that a scan reads")
-        given = [self.read(reads) for reads in values([step.inputs for step in payloads])]
-        rows = [regions([(step.frames, step) for step in steps.steps]) for steps in scans]
-        body = self._inner(Rows(list(cases), rows), is_loop=False, variables=self.variables)
-        elements = [body.define(reads) for reads in values([s.scan.elements for s in scans])]
-        found = [body.define(reads) for reads in values([s.scan.states for s in scans])]
-        merge(Rows(list(cases), rows), body)
-        results = [body.read(reads) for reads in values([steps.results for steps in scans])]
-        outputs = [self.define(reads) for reads in values([step.outputs for step in payloads])]
-        scan, yields = scans[0].scan, len(scans[0].scan.stacked)
-        states = zip(
-            given[len(elements) : len(elements) + len(found)],
-            found,
-            results[: len(found)],
-            outputs[yields:],
-            strict=True,
+        # What the steps read is found here already: a loop may have to carry it.
+        given = [self.read(reads) for reads in _columns([s.inputs for s in payloads], cases)]
+        rows = Rows(
+            list(cases), [regions([(one.frames, one) for one in steps.steps]) for steps in scans]
         )
+        body = self._inner(rows, is_loop=False, variables=self.variables)
+        elements = [body.define(one) for one in _columns([s.scan.elements for s in scans], cases)]
+        found = [body.define(one) for one in _columns([s.scan.states for s in scans], cases)]
+        merge(rows, body)
+        results = [body.read(one) for one in _columns([s.results for s in scans], cases)]
+        outputs = [self.define(one) for one in _columns([s.outputs for s in payloads], cases)]
+        scan, yields = scans[0].scan, len(scans[0].scan.stacked)
+        initials, left = given[len(elements) :], results[: len(found)]
+        yielded = zip(results[len(found) :], outputs, scan.stacked, strict=False)
         item = ApplyScan(
             sequences=given[: len(elements)],
             axes=scan.axes,
             reverse=scan.reverse,
             elements=elements,
-            carried=[Carried(*state) for state in states],
+            carried=list(map(Carried, initials, found, left, outputs[yields:])),
             items=body.items,
-            stacked=[
-                Stacked(*one)
-                for one in zip(results[len(found) :], outputs[:yields], scan.stacked, strict=True)
-            ],
+            stacked=[Stacked(*one) for one in yielded],
         )
         self.items.append(item)
 
@@ -402,6 +390,14 @@ class Applications:
             case = (case.parent or case) if scope.is_loop else case
             scope = scope.outer
         return None
+
+
+def _columns(rows: Sequence[Sequence[int]], cases: Sequence[Case]) -> list[dict[Case, int]]:
+    """The values at each place in all cases."""
+    if any(len(row) != len(rows[0]) for row in rows):
+        raise Mismatch("numbers of values of a scan")
+    keys = [case.key for case in cases]
+    return [dict(zip(keys, column, strict=True)) for column in zip(*rows, strict=True)]
 
 
 def _agreed(dims: Sequence[Dim], names: Set[str]) -> Dim | None:

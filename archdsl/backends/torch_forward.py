@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -338,34 +338,47 @@ class Forward:
     # -------------------------------------------------------------------------------------- scans
 
     def _scan(self, item: ApplyScan, variables: Variables, depth: int) -> None:
+        passed_on = [c for c in item.carried if self.remaining[c.found] or self.remaining[c.after]]
+        stacked = [one for one in item.stacked if self.remaining[one.whole]]
+        if not passed_on and not stacked:
+            return
         self._flush_all(variables, depth)
         own = {*item.elements, *(carried.found for carried in item.carried)}
         inside = Counter(set(outer_reads(item.items)) - own)
         self.remaining.update(inside)
-        passed_on = [c for c in item.carried if self.remaining[c.found] or self.remaining[c.after]]
         names = [self._begin(carried, depth) for carried in passed_on]
-        stacked = [one for one in item.stacked if self.remaining[one.whole]]
-        rows = [self.locals.rows(one) for one in stacked]
-        for one in rows:
-            self._line(f"{self.locals.name[one]} = []", depth)
+        rows = {one: self.locals.rows(one) for one in stacked}
+        self.lines += [f"{INDENT * depth}{self.locals.name[row]} = []" for row in rows.values()]
         self._walk_clause(item, depth)
-        self.last_shape = None
-        pairs = list(zip(stacked, rows, strict=True))
-        for one, whole in pairs:
-            if one.yielded in own:
-                self._append(one, whole, depth + 1)
-                self.remaining[one.yielded] -= 1
-        self._items(item.items, variables, depth + 1)
-        for one, whole in pairs:
-            if one.yielded not in own:
-                self._append(one, whole, depth + 1)
-        self._flush_all(variables, depth + 1)
+        self._pass(item, rows, variables, depth + 1)
         self._settle([carried.left for carried in passed_on], names, depth + 1)
+        if self.lines[-1].endswith(":"):
+            self._line("pass", depth + 1)
         self.remaining.subtract(inside)
-        self.remaining.subtract(one.yielded for one in stacked if one.yielded not in own)
         self._leave(passed_on, names)
-        for one, whole in pairs:
-            self._stack(one, whole, depth, reverse=item.reverse)
+        for one, row in rows.items():
+            self._stack(one, row, depth, reverse=item.reverse)
+
+    def _pass(
+        self,
+        item: ApplyScan,
+        rows: Mapping[Stacked, Variable],
+        variables: Variables,
+        depth: int,
+    ) -> None:
+        """One step: what it yields of what it finds comes first, the rest at the end."""
+        self.last_shape = None
+        own = {*item.elements, *(carried.found for carried in item.carried)}
+        for one, row in rows.items():
+            if one.yielded in own:
+                self._append(one, row, depth)
+                self.remaining[one.yielded] -= 1
+        self._items(item.items, variables, depth)
+        late = [(one, row) for one, row in rows.items() if one.yielded not in own]
+        for one, row in late:
+            self._append(one, row, depth)
+        self._flush_all(variables, depth)
+        self.remaining.subtract(one.yielded for one, _ in late)
 
     def _begin(self, carried: Carried, depth: int) -> str:
         """The name of a state, which stands for what it begins as."""

@@ -17,6 +17,7 @@ from archdsl.backends.torch_template import (
     Apply,
     ApplyBranch,
     ApplyLoop,
+    ApplyScan,
     Construction,
     Container,
     Make,
@@ -260,6 +261,8 @@ def names_in(template: Template) -> Iterator[str]:
                 yield from item.condition.names
             case ApplyLoop():
                 yield from _names((item.start, item.stop))
+            case ApplyScan():
+                pass
 
 
 def _names(data: Any) -> Iterator[str]:

@@ -55,6 +55,12 @@ def bind_parameters(
     return values
 
 
+def defaulted(block: BlockDefinition, template: Template) -> frozenset[str]:
+    """The parameters that nothing is given for."""
+    parameters = {parameter.name.text: parameter for parameter in block.definition.parameters}
+    return frozenset(parameters) - _given(block, template, parameters).keys()
+
+
 def _given(
     block: BlockDefinition, template: Template, parameters: Mapping[str, ast.Parameter]
 ) -> dict[str, Given]:
@@ -145,11 +151,16 @@ def _scalar(
             )
 
 
+def named(name: str, size: Dim) -> Dim:
+    """A known size that remembers a name."""
+    return size.without_origin().with_origin(Dim.symbol(name))
+
+
 def inside(name: str, value: Evaluated) -> Evaluated:
     """A parameter's value as the block's body sees it: it remembers the parameter's name."""
     match value:
         case Dim():
-            return value.without_origin().with_origin(Dim.symbol(name))
+            return named(name, value)
         case Real():
             return Real(value.value, name)
         case Truth():
@@ -174,9 +185,9 @@ def _forget(value: Evaluated) -> Evaluated:
             return value
 
 
-def static_argument(name: str, value: Evaluated) -> Argument:
+def static_argument(name: str, value: Evaluated, *, is_default: bool = False) -> Argument:
     """An argument as data of the IR."""
-    return Argument(name, _kind(value), _static(value))
+    return Argument(name, _kind(value), _static(value), is_default)
 
 
 def _kind(value: Evaluated):

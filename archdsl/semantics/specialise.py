@@ -11,7 +11,12 @@ from archdsl.ir.conditions import Compare
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import Argument, Block, Requirement
 from archdsl.ir.types import DType, TensorType
-from archdsl.semantics.parameters import bind_parameters, static_argument
+from archdsl.semantics.parameters import (
+    bind_parameters,
+    defaulted,
+    named,
+    static_argument,
+)
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import FileScope
 from archdsl.semantics.values import (
@@ -69,6 +74,7 @@ def apply_block(
         return UNKNOWN
     types = [builder.type(tensor) for tensor in tensors]
     binding = bind_inputs(body, block, types, arguments, span)
+    defaults = defaulted(block, template)
     key = body.program.specialised(block, arguments, binding, span)
     is_new = path is None or path not in builder.members
     path = path or builder.claim(label, span)
@@ -78,7 +84,7 @@ def apply_block(
         return UNKNOWN
     callee = body.program.blocks[key]
     if is_new:
-        builder.add_member(path, span, block=key, arguments=_written(arguments))
+        builder.add_member(path, span, block=key, arguments=_written(arguments, defaults))
     elif builder.members[path].block != key:
         body.program.check_same_weights(builder.members[path].block or "", key, path, span)
     builder.block_names[key] = callee.name
@@ -99,8 +105,13 @@ def apply_block(
     return outputs[0] if len(outputs) == 1 else Tensors(outputs)
 
 
-def _written(arguments: Mapping[str, Evaluated]) -> tuple[Argument, ...]:
-    return tuple(static_argument(name, value) for name, value in arguments.items())
+def _written(
+    arguments: Mapping[str, Evaluated], defaults: frozenset[str]
+) -> tuple[Argument, ...]:
+    return tuple(
+        static_argument(name, value, is_default=name in defaults)
+        for name, value in arguments.items()
+    )
 
 
 def _in_callers_terms(type: TensorType, binding: Binding, origins: Mapping[str, Dim]) -> TensorType:
@@ -249,7 +260,10 @@ def _match(
     if isinstance(pattern, ast.Name) and is_new and binds_dim(pattern.text, block.file):
         return _fresh(pattern.text, theirs, binding)
     size = known.get(pattern.text) if isinstance(pattern, ast.Name) else None
-    mine = size if isinstance(size, Dim) else body.program.signature_size(block, pattern, known)
+    if isinstance(pattern, ast.Name) and isinstance(size, Dim):
+        mine = size if pattern.text in binding.sizes else named(pattern.text, size)
+    else:
+        mine = body.program.signature_size(block, pattern, known)
     wanted = mine.substitute(binding.symbols)
     verdict = body.builder.facts.prove(Compare(theirs.without_origin(), "==", wanted))
     if not verdict.proved:

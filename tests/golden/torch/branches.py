@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 class Unit(nn.Module):
-    def __init__(self, C, width, stride, gated):
+    def __init__(self, C, width, stride=1, gated=False):
         super().__init__()
         self.gated = gated
         self.is_residual = stride == 1 and C == width
@@ -28,11 +28,11 @@ class Unit(nn.Module):
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
-        self.a = Unit(3, 8, 1, False)
-        self.b = Unit(8, 8, 1, True)
-        self.c = Unit(8, 16, 2, False)
-        self.d = Unit(16, 16, 1, False)
-        self.e = Unit(16, 16, 2, True)
+        self.a = Unit(3, 8)
+        self.b = Unit(8, 8, gated=True)
+        self.c = Unit(8, 16, stride=2)
+        self.d = Unit(16, 16)
+        self.e = Unit(16, 16, stride=2, gated=True)
 
     def forward(self, image):
         x = self.c(self.b(self.a(image)))  # [N, 16, (H + 1)//2, (W + 1)//2]

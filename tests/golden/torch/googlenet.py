@@ -15,7 +15,7 @@ from torch.nn import functional as F
 class BasicConv(nn.Module):
     """A convolution without bias, normalised and activated."""
 
-    def __init__(self, C, width, kernel_size, stride, padding):
+    def __init__(self, C, width, kernel_size, stride=1, padding=0):
         super().__init__()
         self.conv = nn.Conv2d(C, width, kernel_size, stride=stride, padding=padding, bias=False)
         self.bn = nn.BatchNorm2d(width, eps=0.001)
@@ -31,12 +31,12 @@ class Inception(nn.Module):
 
     def __init__(self, C, c1, r3, c3, r5, c5, pool):
         super().__init__()
-        self.branch1 = BasicConv(C, c1, 1, 1, 0)
-        self.branch2 = nn.Sequential(BasicConv(C, r3, 1, 1, 0), BasicConv(r3, c3, 3, 1, 1))
-        self.branch3 = nn.Sequential(BasicConv(C, r5, 1, 1, 0), BasicConv(r5, c5, 3, 1, 1))
+        self.branch1 = BasicConv(C, c1, 1)
+        self.branch2 = nn.Sequential(BasicConv(C, r3, 1), BasicConv(r3, c3, 3, padding=1))
+        self.branch3 = nn.Sequential(BasicConv(C, r5, 1), BasicConv(r5, c5, 3, padding=1))
         self.branch4 = nn.Sequential(
             nn.MaxPool2d(3, stride=1, padding=1, ceil_mode=True),
-            BasicConv(C, pool, 1, 1, 0),
+            BasicConv(C, pool, 1),
         )
 
     def forward(self, x):
@@ -51,7 +51,7 @@ class Auxiliary(nn.Module):
 
     def __init__(self, C, classes):
         super().__init__()
-        self.conv = BasicConv(C, 128, 1, 1, 0)
+        self.conv = BasicConv(C, 128, 1)
         self.fc1 = nn.Linear(2048, 1024)
         self.fc2 = nn.Linear(1024, classes)
 
@@ -71,9 +71,9 @@ class GoogLeNetOutput(NamedTuple):
 class GoogLeNet(nn.Module):
     def __init__(self, classes=1000):
         super().__init__()
-        self.conv1 = BasicConv(3, 64, 7, 2, 3)
-        self.conv2 = BasicConv(64, 64, 1, 1, 0)
-        self.conv3 = BasicConv(64, 192, 3, 1, 1)
+        self.conv1 = BasicConv(3, 64, 7, stride=2, padding=3)
+        self.conv2 = BasicConv(64, 64, 1)
+        self.conv3 = BasicConv(64, 192, 3, padding=1)
         self.inception3a = Inception(192, 64, 96, 128, 16, 32, 32)
         self.inception3b = Inception(256, 128, 128, 192, 32, 96, 64)
         self.inception4a = Inception(480, 192, 96, 208, 16, 48, 64)

@@ -12,7 +12,7 @@ class ConvBNReLU(nn.Sequential):
     stride changes the size. The weights are numbered: 0 the convolution, 1 the normalisation.
     """
 
-    def __init__(self, C, width, kernel_size, stride, groups):
+    def __init__(self, C, width, kernel_size, stride=1, groups=1):
         super().__init__(
             nn.Conv2d(
                 C,
@@ -37,8 +37,8 @@ class InvertedResidual(nn.Module):
         self.is_residual = stride == 1 and C == width
         self.conv = nn.Sequential()
         if expansion != 1:
-            self.conv.append(ConvBNReLU(C, hidden, 1, 1, 1))
-        self.conv.append(ConvBNReLU(hidden, hidden, 3, stride, hidden))
+            self.conv.append(ConvBNReLU(C, hidden, 1))
+        self.conv.append(ConvBNReLU(hidden, hidden, 3, stride=stride, groups=hidden))
         self.conv.append(nn.Conv2d(hidden, width, 1, bias=False))
         self.conv.append(nn.BatchNorm2d(width))
 
@@ -53,7 +53,7 @@ class MobileNetV2(nn.Module):
     def __init__(self, classes=1000):
         super().__init__()
         self.features = nn.Sequential(
-            ConvBNReLU(3, 32, 3, 2, 1),
+            ConvBNReLU(3, 32, 3, stride=2),
             InvertedResidual(32, 16, 1, 1),
             InvertedResidual(16, 24, 2, 6),
             InvertedResidual(24, 24, 1, 6),
@@ -66,7 +66,7 @@ class MobileNetV2(nn.Module):
             InvertedResidual(96, 160, 2, 6),
             *(InvertedResidual(160, 160, 1, 6) for _ in range(2)),
             InvertedResidual(160, 320, 1, 6),
-            ConvBNReLU(320, 1280, 1, 1, 1),
+            ConvBNReLU(320, 1280, 1),
         )
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, classes))
 

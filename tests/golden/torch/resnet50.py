@@ -14,7 +14,7 @@ class Bottleneck(nn.Module):
     groups, each `width` wide where `base` is 64 (Xie et al. 2016, Zagoruyko and Komodakis 2016).
     """
 
-    def __init__(self, C, width, stride, groups, base):
+    def __init__(self, C, width, stride, groups=1, base=64):
         super().__init__()
         hidden = groups * (base * width // 64)
         self.conv1 = nn.Conv2d(C, hidden, 1, bias=False)
@@ -46,20 +46,20 @@ class ResNet(nn.Module):
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.layer1 = nn.Sequential(
-            Bottleneck(64, 64, 1, 1, 64),
-            *(Bottleneck(256, 64, 1, 1, 64) for _ in range(2)),
+            Bottleneck(64, 64, 1),
+            *(Bottleneck(256, 64, 1) for _ in range(2)),
         )
         self.layer2 = nn.Sequential(
-            Bottleneck(256, 128, 2, 1, 64),
-            *(Bottleneck(512, 128, 1, 1, 64) for _ in range(3)),
+            Bottleneck(256, 128, 2),
+            *(Bottleneck(512, 128, 1) for _ in range(3)),
         )
         self.layer3 = nn.Sequential(
-            Bottleneck(512, 256, 2, 1, 64),
-            *(Bottleneck(1024, 256, 1, 1, 64) for _ in range(5)),
+            Bottleneck(512, 256, 2),
+            *(Bottleneck(1024, 256, 1) for _ in range(5)),
         )
         self.layer4 = nn.Sequential(
-            Bottleneck(1024, 512, 2, 1, 64),
-            *(Bottleneck(2048, 512, 1, 1, 64) for _ in range(2)),
+            Bottleneck(1024, 512, 2),
+            *(Bottleneck(2048, 512, 1) for _ in range(2)),
         )
         self.fc = nn.Linear(2048, classes)
 

@@ -9,11 +9,11 @@ from torch import nn
 class Cell(nn.Module):
     def __init__(self, I_, hidden):
         super().__init__()
-        self.candidate = nn.Linear(I_ + 7, hidden)
-        self.gate = nn.Linear(I_ + 7, hidden)
+        self.candidate = nn.Linear(I_ + hidden, hidden)
+        self.gate = nn.Linear(I_ + hidden, hidden)
 
     def forward(self, x, h):
-        z = torch.cat((x, h), dim=1)  # [B, I + 7]
+        z = torch.cat((x, h), dim=1)  # [B, I + hidden]
         new = torch.tanh(self.candidate(z))  # [B, hidden]
         gate = torch.sigmoid(self.gate(z))
         return gate * new, new
