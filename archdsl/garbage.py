@@ -20,6 +20,7 @@ def uncollected() -> Generator[None]:
             gc.enable()
 
 
-def leave_at_exit() -> None:
-    """Let the process end without a last search, which takes as long as parsing a model."""
+def collect_seldom() -> None:
+    """For a short process: search seldom, and not at its end, which takes as long as parsing."""
+    gc.set_threshold(100_000)
     atexit.register(gc.freeze)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def subject(name: str) -> nn.Module:
 
 def export_with_torch(module: nn.Module, path: Path, dynamic: dict[int, str]) -> None:
     """What a PyTorch user runs."""
+    logging.disable(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(

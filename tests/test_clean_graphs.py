@@ -40,13 +40,15 @@ TORCH_NODES = {
     "resnet50": 122,
     "googlenet": 139,
     "densenet121": 368,
+    "mobilenet_v2": 100,
+    "squeezenet1_0": 65,
 }
 """Nodes of `torch.onnx.export(dynamo=True)` of torch 2.13 with free image sizes."""
 
 TORCH_NODES_AT_224 = {"alexnet": 20, "vgg16": 38}
 """The same where torch's export is right for a fixed image size only."""
 
-OPTIMIZED_NODES = {"resnet18": 25, "resnet50": 58}
+OPTIMIZED_NODES = {"resnet18": 25, "resnet50": 58, "mobilenet_v2": 56, "squeezenet1_0": 40}
 """What ONNX Runtime 1.31 leaves of torch's export after its full optimisation."""
 
 TORCH_BYTES = 217_000

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import resource
-import time
+import json
+import subprocess
+import sys
 
 import pytest
 
@@ -39,17 +40,29 @@ HITS = {
 }
 
 
+CHECK = """
+import json, resource, sys
+from archdsl import api
+found = api.check(sys.stdin.read()).diagnostics
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps([[d.code for d in found], found[0].message, peak]))
+"""
+
+
 @pytest.mark.parametrize("limit", list(HITS))
-def test_a_limit_is_named_within_a_second_and_little_memory(limit: str) -> None:
-    api.check("edition 2026\n" + body("return x -> relu"))
-    text = f"edition 2026\n{HITS[limit]}"
-    start = time.perf_counter()
-    result = api.check(text)
-    seconds = time.perf_counter() - start
-    assert [d.code for d in result.diagnostics] == ["limit-exceeded"]
-    assert limit.replace("_", "-") in result.diagnostics[0].message
-    assert seconds < 5, f"{seconds} s"  # 1 s on a quiet machine
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4_000_000
+def test_a_limit_is_named_in_little_memory(limit: str) -> None:
+    """In a process of its own, the front end included; `benchmarks` measures the time."""
+    ran = subprocess.run(
+        [sys.executable, "-c", CHECK],
+        input=f"edition 2026\n{HITS[limit]}",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    codes, message, peak_kilobytes = json.loads(ran.stdout)
+    assert codes == ["limit-exceeded"]
+    assert limit.replace("_", "-") in message
+    assert peak_kilobytes < 200_000
 
 
 def test_limits_are_raised_on_request() -> None:

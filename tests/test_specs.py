@@ -378,7 +378,7 @@ def test_auxiliary_outputs_are_exported_only_when_asked_for() -> None:
         ("googlenet", 139),
         ("densenet121", 368),
         ("mobilenet_v2", 100),
-        ("squeezenet1_0", 57),
+        ("squeezenet1_0", 65),
     ],
 )
 def test_graphs_have_no_more_nodes_than_torch_exports(name: str, nodes: int) -> None:

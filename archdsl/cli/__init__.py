@@ -2,12 +2,13 @@
 
 import os
 
+from archdsl.garbage import collect_seldom
+
+collect_seldom()
+
 # Pydantic would look through all installed packages for plugins, which takes longer than a check.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
-from archdsl.cli.commands import main
-from archdsl.garbage import leave_at_exit
-
-leave_at_exit()
+from archdsl.cli.commands import main  # noqa: E402
 
 __all__ = ["main"]

@@ -20,7 +20,9 @@ class Fire(nn.Module):
 
     def forward(self, x):
         x = F.relu(self.squeeze(x))  # [N, squeezed, H, W]
-        return F.relu(torch.cat((self.expand1x1(x), self.expand3x3(x)), dim=1))
+        narrow = F.relu(self.expand1x1(x))  # [N, 4*squeezed, H, W]
+        wide = F.relu(self.expand3x3(x))
+        return torch.cat((narrow, wide), dim=1)  # [N, 8*squeezed, H, W]
 
 
 class SqueezeNet(nn.Module):
