@@ -65,7 +65,7 @@ class Results:
             text = self._body.program.text_of(declared.span)
             chain = self._body.builder.chain(item.value)
             raise Problem(problems.wrong_result_rank(item.span, declared.span, text, actual, chain))
-        axes = list(actual.axes)
+        dims, axes = list(actual.dims), list(actual.axes)
         sizes = {parameter.name.text for parameter in definition.parameters}
         for position, dim in enumerate(written):
             if dim is None:
@@ -73,31 +73,32 @@ class Results:
             # A parameter in a result is a size: it names only an axis that has no name yet.
             if isinstance(dim, ast.Name) and (dim.text not in sizes or axes[position] is None):
                 axes[position] = dim.text
-            self._check_dim(dim, actual.dims[position], actual, item, env)
+            dims[position] = self._proved(dim, actual.dims[position], actual, item, env)
         value = self._body.builder.values[item.value.index]
-        type_ = TensorType(actual.dtype, actual.dims, tuple(axes))
+        type_ = TensorType(actual.dtype, tuple(dims), tuple(axes))
         self._body.builder.values[item.value.index] = type(value)(value.name, type_, value.span)
 
-    def _check_dim(
+    def _proved(
         self,
         written: ast.Expression,
         actual: Dim,
         type_: TensorType,
         item: ReturnedValue,
         env: Environment,
-    ) -> None:
+    ) -> Dim:
+        """The size as it is known from now on: as declared, where only the facts show it equal."""
         is_new = isinstance(written, ast.Name) and env.find(written.text) is None
         if isinstance(written, ast.Name) and is_new and binds_dim(written.text, env.file):
             env.variables[written.text] = actual
-            return
+            return actual
         declared = self._body.expressions.evaluate(written, env)
         if isinstance(declared, Unknown):
-            return
+            return actual
         if not isinstance(declared, Dim):
             raise Problem(problems.wrong_kind(written.span, "a size", describe(declared)))
         verdict = self._body.builder.facts.prove(Compare(actual, "==", declared))
         if verdict.proved:
-            return
+            return actual if actual == declared else declared
         mends = self._mends(written, declared, actual, env)
         raise Problem(
             problems.signature_mismatch(
