@@ -50,9 +50,12 @@ OpField = Annotated[
     Op,
     PlainValidator(_read_op),
     PlainSerializer(_write_op),
-    WithJsonSchema({"type": "object", "properties": {"op": {"type": "string"}}, "required": ["op"]}),
+    WithJsonSchema(
+        {"type": "object", "properties": {"op": {"type": "string"}}, "required": ["op"]}
+    ),
 ]
 """An operator with its attributes, `{"op": "Conv", "out_channels": 64, …}` in JSON."""
+
 
 @cache
 def _dims() -> TypeAdapter[Dim]:
@@ -94,7 +97,9 @@ Static = Annotated[
     Any,
     PlainValidator(_read_static),
     PlainSerializer(_write_static, when_used="json"),
-    WithJsonSchema({"description": "a size, {real}, {text}, true, false, null, or a list of these"}),
+    WithJsonSchema(
+        {"description": "a size, {real}, {text}, true, false, null, or a list of these"}
+    ),
 ]
 """A compile-time value: an integer is a `Dim`, so that it remembers the expression it came from."""
 

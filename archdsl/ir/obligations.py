@@ -28,7 +28,9 @@ class Obligations:
         """Whether a size is provably at least `bound`."""
         return self.facts.prove(Compare(dim, ">=", Dim.of(bound))).proved
 
-    def demand_equal(self, left: Dim, right: Dim, message: str, *, inputs: tuple[int, ...] = ()) -> None:
+    def demand_equal(
+        self, left: Dim, right: Dim, message: str, *, inputs: tuple[int, ...] = ()
+    ) -> None:
         """Raise ShapeError with the counter-example unless two sizes are provably the same."""
         if left == right:
             return
@@ -63,9 +65,7 @@ class Settled(Obligations):
     def at_least(self, dim: Dim, bound: int) -> bool:
         return dim.value is not None and dim.value >= bound
 
-    def demand(
-        self, condition: Condition, message: str, *, inputs: tuple[int, ...] = ()
-    ) -> None:
+    def demand(self, condition: Condition, message: str, *, inputs: tuple[int, ...] = ()) -> None:
         return
 
     def demand_at_least(self, dim: Dim, bound: int, message: str) -> None:

@@ -81,9 +81,7 @@ class Files:
             if not isinstance(statement, ast.Expect):
                 reason = f"`{item.name.text}` is a model already; only what is expected stands here"
                 help = "put the statement into the model that it names"
-                self.diagnostics.add(
-                    problems.misplaced_statement(statement.span, reason, help)
-                )
+                self.diagnostics.add(problems.misplaced_statement(statement.span, reason, help))
 
     def _check_signature(self, item: ast.Definition) -> None:
         """Parameters and inputs have names of their own, which are not those of dims either."""

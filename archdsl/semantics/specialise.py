@@ -105,9 +105,7 @@ def apply_block(
     return outputs[0] if len(outputs) == 1 else Tensors(outputs)
 
 
-def _written(
-    arguments: Mapping[str, Evaluated], defaults: frozenset[str]
-) -> tuple[Argument, ...]:
+def _written(arguments: Mapping[str, Evaluated], defaults: frozenset[str]) -> tuple[Argument, ...]:
     return tuple(
         static_argument(name, value, is_default=name in defaults)
         for name, value in arguments.items()
