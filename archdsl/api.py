@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from archdsl import problems
 from archdsl.compiler import Compilation, Setting
@@ -289,7 +289,12 @@ def _arrays(weights: Weights | None) -> Any:
     state = _state(weights)
     if state is None:
         return None
-    if isinstance(state, str | PathLike):
-        return load_safetensors(Path(state))
-    return {name: value.detach().cpu().numpy() if hasattr(value, "detach") else value
-            for name, value in state.items()}  # fmt: skip
+    if isinstance(state, Mapping):
+        given = cast("Mapping[str, Any]", state)
+        return {name: _array(value) for name, value in given.items()}
+    return load_safetensors(Path(state))
+
+
+def _array(value: Any) -> Any:
+    """A tensor or an array as an array."""
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else value

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-import archdsl.ops  # noqa: F401  (fills the registry)
+import archdsl.ops  # noqa: F401  # pyright: ignore[reportUnusedImport]  (fills the registry)
 from archdsl import problems
 from archdsl.diagnostics import Diagnostics, InternalError
 from archdsl.expectations import check_expectations

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-import archdsl.ops  # noqa: F401  (fills the registry)
+import archdsl.ops  # noqa: F401  # pyright: ignore[reportUnusedImport]  (fills the registry)
 from archdsl.ir.op import REGISTRY, Op
 
 _LARGEST = 2**31 - 1

@@ -22,7 +22,7 @@ def draw(init: Init, shape: Shape, stream: str) -> Array:
     distribution = _DISTRIBUTIONS.get(init.kind)
     if distribution is None:
         raise InternalError(f"no distribution is called {init.kind}")
-    arguments = dict(init.arguments)
+    arguments: dict[str, Any] = dict(init.arguments)
     zero_row = arguments.pop("zero_row", None)
     key = int.from_bytes(sha256(stream.encode()).digest()[:16], "little")
     generator = np.random.Generator(np.random.Philox(key=key))

@@ -14,7 +14,7 @@ LONGEST_ATOM: Final = 100_000
 RESERVED_NAMES: Final = frozenset({"and", "or", "not"})
 
 
-class DimTooComplex(ArithmeticError):  # noqa: N818
+class DimTooComplex(ArithmeticError):
     """A size whose expression is nested or multiplied out beyond any network's need."""
 
 

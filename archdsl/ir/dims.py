@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 
-class DimOverflow(ArithmeticError):  # noqa: N818
+class DimOverflow(ArithmeticError):
     """A size beyond 64 bits, which no runtime can hold."""
 
 

@@ -9,10 +9,10 @@ can write loops and conditions again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     BaseModel,
@@ -71,7 +71,7 @@ def _read_static(data: Any) -> Any:
         case {"real": value}:
             return float(value)
         case list() | tuple():
-            return tuple(_read_static(item) for item in data)
+            return tuple(map(_read_static, cast("Sequence[Any]", data)))
         case None | bool() | float() | str() | Dim():
             return data
         case _:
@@ -85,7 +85,7 @@ def _write_static(value: Any) -> Any:
         case float():
             return {"real": repr(value)}
         case tuple():
-            return [_write_static(item) for item in value]
+            return list(map(_write_static, cast("Sequence[Any]", value)))
         case Dim():
             size = _dims().dump_python(value, mode="json")
             return {"size": size} if isinstance(size, str) else size

@@ -23,8 +23,9 @@ class Init:
     """How a weight begins: a distribution of `torch.nn.init` with its arguments.
 
     `uniform(a, b)`, `normal(mean, std)` (an embedding's then has zeros in its row `zero_row`),
-    `trunc_normal(mean, std, a, b)`, `constant(val)`, `zeros()`, `ones()`, `kaiming_uniform(a, mode, nonlinearity)`, `kaiming_normal(…)`,
-    `xavier_uniform(gain)`, `xavier_normal(gain)`, `dirac()`, `eye()`, `bilinear()`.
+    `trunc_normal(mean, std, a, b)`, `constant(val)`, `zeros()`, `ones()`,
+    `kaiming_uniform(a, mode, nonlinearity)`, `kaiming_normal(…)`, `xavier_uniform(gain)`,
+    `xavier_normal(gain)`, `dirac()`, `eye()`, `bilinear()`, `values(data)`.
     """
 
     kind: str

@@ -105,10 +105,14 @@ def unknown_dim(span: Span, name: str, known: Sequence[str]) -> Diagnostic:
 
 
 def shared_weights_differ(
-    span: Span, path: str, weight: str, before: Mapping[str, object], now: Mapping[str, object]
+    span: Span,
+    path: str,
+    weight: str,
+    before: Mapping[str, tuple[Dim, ...]],
+    now: Mapping[str, tuple[Dim, ...]],
 ) -> Diagnostic:
-    def shown(dims: object) -> str:
-        return f"[{', '.join(map(str, dims))}]" if isinstance(dims, tuple) else "absent"
+    def shown(dims: tuple[Dim, ...] | None) -> str:
+        return "absent" if dims is None else f"[{', '.join(map(str, dims))}]"
 
     return Diagnostic(
         "shared-weights-differ",

@@ -67,7 +67,7 @@ class Calls:
         if isinstance(function, StaticFunction):
             return self._static(function, node, env)
         first: Evaluated | None = None
-        if self._has_static_twin(function, node):
+        if isinstance(function, Template) and self._has_static_twin(function, node):
             first = self._body.expressions.evaluate(node.arguments[0].value, env)
             if isinstance(first, Dim | Real | Items):
                 return self._static(StaticFunction(function.name), node, env, first)
@@ -132,9 +132,9 @@ class Calls:
         operator = REGISTRY.get(name.text)
         return Template(operator, name.span) if operator else None
 
-    def _has_static_twin(self, function: Template | Instance, node: ast.Call) -> bool:
+    def _has_static_twin(self, function: Template, node: ast.Call) -> bool:
         """Whether this may be the static function of an operator's name, as in `max(3, C)`."""
-        if isinstance(function, Instance) or not isinstance(node.function, ast.Name):
+        if not isinstance(node.function, ast.Name):
             return False
         name = node.function.text
         if name not in statics.FUNCTIONS or function.target is not REGISTRY.get(name):

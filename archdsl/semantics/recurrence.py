@@ -128,12 +128,10 @@ def _step(
         inner.variables[carry.name.text] = state
     if len(elements) == 1:
         inner.variables["it"] = elements[0]
-    *others, last = node.body or (None,)
+    last = node.body[-1] if node.body else None
     if not isinstance(last, ast.Yield) and not node.carries:
         raise Problem(problems.scan_without_yield(node.span))
-    statements = [item for item in others if item is not None]
-    if last is not None and not isinstance(last, ast.Yield):
-        statements.append(last)
+    statements = node.body[:-1] if isinstance(last, ast.Yield) else node.body
     with body.builder.region() as nodes:
         before, body.failed = body.failed, False
         returned = body.run(statements, inner)

@@ -32,18 +32,18 @@ _REAL: dict[str, Callable[[float, float], float]] = {
     "+": operator.add,
     "-": operator.sub,
     "*": operator.mul,
-    "/": operator.truediv,
-    "//": operator.floordiv,
+    "/": lambda a, b: a / b,
+    "//": lambda a, b: a // b,
     "%": operator.mod,
-    "**": operator.pow,
+    "**": lambda a, b: a**b,
 }
 _DIM: dict[str, Callable[[Dim, Dim], Dim]] = {
     "+": operator.add,
     "-": operator.sub,
     "*": operator.mul,
-    "//": operator.floordiv,
+    "//": lambda a, b: a // b,
     "%": operator.mod,
-    "**": operator.pow,
+    "**": lambda a, b: a**b,
 }
 NEGATED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
@@ -245,6 +245,10 @@ def _integer(value: Evaluated) -> Evaluated:
     return whole.with_origin(Dim.opaque(text, ())) if text else whole
 
 
+def _float(value: Evaluated) -> Evaluated:
+    return Real(as_float(_number(value, "float")), text_of(value))
+
+
 def _length(value: Evaluated) -> Evaluated:
     if not isinstance(value, Items):
         raise StaticError("`len` takes a list")
@@ -278,7 +282,7 @@ FUNCTIONS: dict[str, Callable[..., Evaluated]] = {
     "log": _real_function("log", math.log),
     "exp": _real_function("exp", math.exp),
     "int": _integer,
-    "float": lambda value: Real(as_float(_number(value, "float")), text_of(value)),
+    "float": _float,
     "len": _length,
     "sum": _sum,
     "abs": _absolute,

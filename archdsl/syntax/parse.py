@@ -57,7 +57,7 @@ class _Parser:
         self.callbacks.builder = builder
         self.newlines.filter = Newlines(nesting)
         try:
-            return cast(Any, self.lark.parse(text))
+            return cast(Any, self.lark).parse(text)
         finally:
             self.callbacks.builder = before
 
@@ -156,13 +156,13 @@ def _refused_text(source: Source, limits: Limits) -> Diagnostic | None:
 
 def _syntax_problem(source: Source, error: UnexpectedInput) -> Diagnostic:
     if isinstance(error, UnexpectedCharacters):
-        offset = error.pos_in_stream or 0
+        offset = int(cast(Any, error).pos_in_stream or 0)
         span = Span(source.name, offset, offset + 1)
         return problems.unexpected_character(span, source.text[offset : offset + 1])
     if not isinstance(error, UnexpectedToken):
         end = len(source.text)
         return problems.unexpected_end(Span(source.name, end, end), ())
-    token = error.token
+    token = cast(Token, cast(Any, error).token)
     expected = tuple(sorted(error.accepts or error.expected))
     if token.type == "$END":
         end = len(source.text.rstrip())
