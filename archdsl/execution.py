@@ -46,6 +46,7 @@ def _read_array(path: str) -> Array:
     except (ValueError, EOFError) as error:
         raise GivenError(f"{path} is not an .npy file of numbers") from error
     if not isinstance(array, np.ndarray):
+        array.close()
         raise GivenError(f"{path} holds several arrays; one .npy file for each input is needed")
     return cast(Array, array)
 

@@ -209,11 +209,11 @@ def test_run(folder: Path) -> None:
     np.save(folder / "x.npy", image)
     archdsl("run", "good.arch", "--input", "x.npy", "-o", "torch.npz")
     archdsl("run", "good.arch", "--input", "image=x.npy", "--onnx", "-o", "onnx.npz")
-    ours, theirs = np.load(folder / "torch.npz"), np.load(folder / "onnx.npz")
-    assert ours.files == theirs.files
-    for name in ours.files:
-        assert ours[name].shape == (2, 8, 3, 3)
-        np.testing.assert_allclose(ours[name], theirs[name], atol=1e-5)
+    with np.load(folder / "torch.npz") as ours, np.load(folder / "onnx.npz") as theirs:
+        assert ours.files == theirs.files
+        for name in ours.files:
+            assert ours[name].shape == (2, 8, 3, 3)
+            np.testing.assert_allclose(ours[name], theirs[name], atol=1e-5)
     archdsl("run", "good.arch", "--input", "nonsense=x.npy", code=2)
     archdsl("run", "good.arch", "--input", "bad.arch", code=2)
 

@@ -86,7 +86,7 @@ class Results:
         item: ReturnedValue,
         env: Environment,
     ) -> Dim:
-        """The size as it is known from now on: as declared, where only the facts show it equal."""
+        """The size as it is known from now on: a model's as declared, under the user's names."""
         is_new = isinstance(written, ast.Name) and env.find(written.text) is None
         if isinstance(written, ast.Name) and is_new and binds_dim(written.text, env.file):
             env.variables[written.text] = actual
@@ -98,7 +98,8 @@ class Results:
             raise Problem(problems.wrong_kind(written.span, "a size", describe(declared)))
         verdict = self._body.builder.facts.prove(Compare(actual, "==", declared))
         if verdict.proved:
-            return actual if actual == declared else declared
+            is_model = self._body is self._body.program.root_body
+            return declared if is_model and actual != declared else actual
         mends = self._mends(written, declared, actual, env)
         raise Problem(
             problems.signature_mismatch(

@@ -116,6 +116,11 @@ def parse_fragment(source: Source, text: str, offset: int, limits: Limits) -> as
         items = _parser().parse(FRAGMENT + text, builder, limits.nesting).items
     except UnexpectedInput:
         items = ()
+    except NestingTooDeep:
+        problem = problems.limit_exceeded(span, "nesting", limits.nesting)
+        raise FragmentError(problem) from None
+    except LiteralError as error:
+        raise FragmentError(problems.bad_literal(error.span, error.reason)) from None
     if len(items) == 1 and isinstance(items[0], ast.FileConstant):
         return items[0].value
     raise FragmentError(problems.bad_interpolation(span, text))
