@@ -11,7 +11,7 @@ from archdsl import problems
 from archdsl.diagnostics import Diagnostics, InternalError
 from archdsl.expectations import check_expectations
 from archdsl.garbage import uncollected
-from archdsl.ir.dims import Dim
+from archdsl.ir.dims import Dim, DimOverflow, DimTooComplex
 from archdsl.ir.model import Model
 from archdsl.limits import LimitExceeded, Limits
 from archdsl.semantics.body import Body
@@ -104,6 +104,8 @@ class Compilation:
                 return model
         except Problem as problem:
             self.diagnostics.add(problem.diagnostic)
+        except (DimTooComplex, DimOverflow) as error:
+            self.diagnostics.add(problems.static_error(None, str(error)))
         except LimitExceeded:
             pass  # reported where it was exceeded
         if not self.diagnostics.has_errors:
@@ -120,8 +122,9 @@ class Compilation:
             limits=self.limits,
         )
         other.diagnostics, other.files = self.diagnostics, self.files
-        other.program = Program(self.files, self.diagnostics, self.limits)
+        other.program = Program(self.files, self.diagnostics, self.limits, self.program.spent)
         other.__dict__["file"] = self.file
+        other.__dict__["model_names"] = self.model_names
         return other
 
     def check(self) -> Diagnostics:
@@ -136,8 +139,8 @@ class Compilation:
     def _chosen(self, file: FileScope) -> str | None:
         names = self.model_names
         if self._wanted is not None:
-            known = (*names, *(n for n, b in file.blocks.items() if b.definition.kind == "model"))
-            if self._wanted in known:
+            block = file.blocks.get(self._wanted)
+            if self._wanted in file.families or (block and block.definition.kind == "model"):
                 return self._wanted
             self.diagnostics.add(problems.unknown_model(None, self._wanted, names))
             return None

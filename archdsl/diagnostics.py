@@ -53,6 +53,10 @@ class Diagnostic:
     severity: Severity = Severity.ERROR
 
 
+MOST_KEPT = 1_000
+"""A text that is wrong in more places than this is known well enough."""
+
+
 @dataclass(slots=True)
 class Diagnostics:
     """A growing collection that drops repeats and remembers whether anything was an error."""
@@ -64,7 +68,7 @@ class Diagnostics:
 
     def add(self, diagnostic: Diagnostic) -> None:
         key = (diagnostic.code, diagnostic.span, diagnostic.message)
-        if key in self._seen:
+        if key in self._seen or len(self.items) >= MOST_KEPT:
             return
         self._seen.add(key)
         self.items.append(diagnostic)

@@ -18,33 +18,34 @@ SCRATCH = Path("build") / "benchmarks"
 
 
 @dataclass(frozen=True, slots=True)
-class Ratio:
-    """The median of per-round ratios, with its 95 % bootstrap interval."""
+class Middle:
+    """The median of what the rounds gave, with its 95 % bootstrap interval."""
 
     middle: float
     low: float
     high: float
 
-    def __str__(self) -> str:
+    def shown(self, unit: str) -> str:
+        """The number with its unit, and the interval if there is one."""
         if self.low == self.high:
-            return f"{self.middle:.3g}×"
-        return f"{self.middle:.3g}× [{self.low:.3g}, {self.high:.3g}]"
+            return f"{self.middle:.3g}{unit}"
+        return f"{self.middle:.3g}{unit} [{self.low:.3g}, {self.high:.3g}]"
 
 
-def ratio(above: Sequence[float], below: Sequence[float]) -> Ratio:
+def ratio(above: Sequence[float], below: Sequence[float]) -> Middle:
     """How the rounds of one compare with the rounds of the other."""
-    return _interval([a / b for a, b in zip(above, below, strict=True)])
+    return middle([a / b for a, b in zip(above, below, strict=True)])
 
 
-def ratio_of_least(above: Sequence[float], below: Sequence[float]) -> Ratio:
+def ratio_of_least(above: Sequence[float], below: Sequence[float]) -> Middle:
     """For fresh processes: the quickest run of each, which is the least disturbed."""
     least = min(above) / min(below)
-    return Ratio(least, least, least)
+    return Middle(least, least, least)
 
 
-def mean_ratio(ratios: Sequence[Sequence[float]]) -> Ratio:
+def mean_ratio(ratios: Sequence[Sequence[float]]) -> Middle:
     """The geometric mean over subjects of their per-round ratios, which are paired by round."""
-    return _interval([geometric_mean(rounds) for rounds in zip(*ratios, strict=True)])
+    return middle([geometric_mean(rounds) for rounds in zip(*ratios, strict=True)])
 
 
 def per_round(above: Sequence[float], below: Sequence[float]) -> list[float]:
@@ -52,11 +53,12 @@ def per_round(above: Sequence[float], below: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
-def _interval(values: Sequence[float]) -> Ratio:
+def middle(values: Sequence[float]) -> Middle:
+    """The median of the rounds."""
     generator = random.Random(0)
     resampled = sorted(median(generator.choices(values, k=len(values))) for _ in range(RESAMPLES))
     low, high = resampled[RESAMPLES // 40], resampled[-RESAMPLES // 40]
-    return Ratio(median(values), low, high)
+    return Middle(median(values), low, high)
 
 
 def interleaved(

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 from statistics import median
 
-from benchmarks.claims import Claim, at_most
-from benchmarks.measure import archdsl_command, command, interleaved
+from benchmarks.claims import Claim, seconds_at_most
+from benchmarks.measure import archdsl_command, command, interleaved, middle
 from benchmarks.plan import Plan
 
 VERSION_BAR, CHECK_BAR = 0.12, 0.40
@@ -34,14 +34,13 @@ def claims(plan: Plan) -> Iterator[Claim]:
         },
         plan.rounds,
     )
-    medians = {name: median(found) for name, found in seconds.items()}
     least = {name: f"least {min(found):.3f} s" for name, found in seconds.items()}
-    yield at_most(
-        "start", "archdsl --version", medians["version"], VERSION_BAR, "s", least["version"]
-    )
-    imports = f"of it {medians['floor']:.3f} s to import click, lark and pydantic"
-    note = f"{least['check']}; {imports}"
-    yield at_most("start", "archdsl check resnet50", medians["check"], CHECK_BAR, "s", note)
+    found = middle(seconds["version"])
+    yield seconds_at_most("start", "archdsl --version", found, VERSION_BAR, least["version"])
+    imports = f"{median(seconds['floor']):.3f} s of it to import click, lark and pydantic"
+    note = f"{least['check']}; {imports} ({least['floor']})"
+    found = middle(seconds["check"])
+    yield seconds_at_most("start", "archdsl check resnet50", found, CHECK_BAR, note)
     heavy = sorted(_loaded("check", "resnet50") & {"torch", "onnx", "onnxruntime", "z3", "rich"})
     measured = ", ".join(heavy) or "none"
     yield Claim("start", "torch, onnx, z3, rich imported by check", measured, "none", not heavy)

@@ -23,9 +23,13 @@ class Knowledge:
     @staticmethod
     def of(minimums: Mapping[str, int], facts: Iterable[Condition]) -> Knowledge:
         """Read what single comparisons say; the rest is for the solver."""
-        comparisons = [comparison for fact in facts for comparison in _comparisons(fact)]
         ranges: dict[str, Range] = {name: (least, None) for name, least in minimums.items()}
-        divisors: dict[str, int] = {}
+        return Knowledge(ranges, {}, ()).extended(facts)
+
+    def extended(self, facts: Iterable[Condition]) -> Knowledge:
+        """What is known with further facts."""
+        comparisons = [comparison for fact in facts for comparison in _comparisons(fact)]
+        ranges, divisors = dict(self.ranges), dict(self.divisors)
         for comparison in comparisons:
             _narrow(ranges, comparison)
             _divide(divisors, comparison)
@@ -36,7 +40,7 @@ class Knowledge:
                 None if high is None else high // divisor * divisor,
             )
         zeros = tuple(c.difference for c in comparisons if c.relation == "==")
-        return Knowledge(ranges, divisors, zeros)
+        return Knowledge(ranges, divisors, (*self.zeros, *zeros))
 
     def is_zero(self, dim: Dim) -> bool:
         """Whether a size is a multiple of one that is known to be zero."""

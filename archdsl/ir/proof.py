@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from archdsl.ir.atoms import Monomial
 from archdsl.ir.bounds import Range, interval
 from archdsl.ir.conditions import (
     All,
@@ -20,6 +21,7 @@ from archdsl.ir.conditions import (
 from archdsl.ir.dims import Dim
 from archdsl.ir.knowledge import Knowledge
 from archdsl.ir.samples import assignments
+from archdsl.ir.solver import Effort, find_sizes
 
 __all__ = [
     "All",
@@ -36,6 +38,8 @@ __all__ = [
 ]
 
 LARGE_SIZE: Final = 1 << 20
+MOST_FACTS: Final = 200
+"""The solver is told no more than so many; it proves less from fewer, but nothing false."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,27 @@ class Verdict:
         return not self.proved and self.counterexample is None
 
 
+_Side = tuple[Relation, frozenset[tuple[Monomial, int]]]
+"""Which way a bound goes, and what it bounds but for a constant."""
+
+_UPWARDS: Final = frozenset({">=", ">"})
+_DOWNWARDS: Final = frozenset({"<=", "<"})
+
+
+def _side(condition: Condition) -> _Side | None:
+    """What a lower or upper bound bounds; None for any other condition."""
+    if not isinstance(condition, Compare) or condition.relation not in _UPWARDS | _DOWNWARDS:
+        return None
+    terms = condition.difference.polynomial.items()
+    return condition.relation, frozenset(term for term in terms if term[0])
+
+
+def _distance(bound: Compare) -> int:
+    """How much a bound leaves: of two on one side, the one that leaves less is the stronger."""
+    constant = bound.difference.coefficient()
+    return constant if bound.relation in _UPWARDS else -constant
+
+
 _PROVED: Final = Verdict(proved=True)
 _UNDECIDED: Final = Verdict()
 
@@ -61,24 +86,35 @@ _UNDECIDED: Final = Verdict()
 class Facts:
     """What is known of sizes: every symbol is an integer from its minimum, conditions hold."""
 
-    __slots__ = ("_knowledge", "_verdicts", "assumptions", "minimums")
+    __slots__ = (
+        *("_bounds", "_knowledge", "_symbols", "_verdicts"),
+        *("assumptions", "effort", "minimums"),
+    )
 
     assumptions: Final[tuple[Condition, ...]]
     minimums: Final[Mapping[str, int]]
 
+    effort: Final[Effort]
+
     def __init__(
-        self, minimums: Mapping[str, int] | None = None, assumptions: Iterable[Condition] = ()
+        self,
+        minimums: Mapping[str, int] | None = None,
+        assumptions: Iterable[Condition] = (),
+        effort: Effort | None = None,
     ) -> None:
         self.minimums = dict(minimums or {})
         self.assumptions = tuple(assumptions)
+        self.effort = effort or Effort()
         self._knowledge: Knowledge | None = None
         self._verdicts: dict[Condition, Verdict] = {}
+        self._bounds: dict[_Side, Compare] | None = None
+        self._symbols: list[frozenset[str]] | None = None
 
     def with_symbol(self, name: str, minimum: int = 1) -> Facts:
         """The facts, and that there is a symbol, at least its minimum (1 if nothing is said)."""
         if self.minimums.get(name) == minimum:
             return self
-        return Facts({**self.minimums, name: minimum}, self.assumptions)
+        return Facts({**self.minimums, name: minimum}, self.assumptions, self.effort)
 
     def assume(self, condition: Condition) -> Facts:
         """The facts, and that a condition holds."""
@@ -86,7 +122,27 @@ class Facts:
             raise ValueError(f"`{condition}` cannot be computed, so it cannot be a fact")
         if condition.truth is True or condition in self.assumptions:
             return self
-        return Facts(self.minimums, (*self.assumptions, condition))
+        bounds, kept = dict(self.bounds), self.assumptions
+        side = _side(condition)
+        if side is not None and isinstance(condition, Compare):
+            # A bound takes the place of a weaker one, so that a thousand layers leave one fact.
+            before = bounds.get(side)
+            if before is not None and _distance(before) <= _distance(condition):
+                return self
+            kept = tuple(fact for fact in kept if fact is not before)
+            bounds[side] = condition
+        facts = Facts(self.minimums, (*kept, condition), self.effort)
+        facts._knowledge = self.knowledge.extended((condition,))
+        facts._bounds = bounds
+        return facts
+
+    @property
+    def bounds(self) -> Mapping[_Side, Compare]:
+        """The facts that are bounds, by what they bound."""
+        if self._bounds is None:
+            pairs = [(_side(fact), fact) for fact in self.assumptions]
+            self._bounds = {s: f for s, f in pairs if s is not None and isinstance(f, Compare)}
+        return self._bounds
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Facts):
@@ -166,15 +222,17 @@ class Facts:
 
     def _relevant(self, symbols: frozenset[str]) -> tuple[Condition, ...]:
         """The facts that share symbols with a condition, directly or through other facts."""
-        reached = set(symbols)
-        chosen: dict[Condition, None] = {}
+        if self._symbols is None:
+            self._symbols = [fact.symbols for fact in self.assumptions]
+        reached, chosen = set(symbols), list[Condition]()
+        waiting = list(zip(self.assumptions, self._symbols, strict=True))
         while True:
-            waiting = [fact for fact in self.assumptions if fact not in chosen]
-            found = [f for f in waiting if not f.symbols or not f.symbols.isdisjoint(reached)]
+            found = [pair for pair in waiting if not pair[1] or not pair[1].isdisjoint(reached)]
             if not found:
                 return tuple(chosen)
-            chosen.update(dict.fromkeys(found))
-            reached.update(*(fact.symbols for fact in found))
+            waiting = [pair for pair in waiting if pair[1] and pair[1].isdisjoint(reached)]
+            chosen += [fact for fact, _ in found]
+            reached.update(*(names for _, names in found))
 
     def _violates(
         self, condition: Condition, facts: Sequence[Condition], sizes: Mapping[str, int]
@@ -186,9 +244,8 @@ class Facts:
     def _ask_solver(
         self, condition: Condition, facts: Sequence[Condition], names: Sequence[str]
     ) -> Verdict:
-        from archdsl.ir.solver import find_sizes
-
-        answer = find_sizes((*facts, Negation(condition)), self._minimum_ranges(names))
+        questions = (*facts[-MOST_FACTS:], Negation(condition))
+        answer = find_sizes(questions, self._minimum_ranges(names), self.effort)
         if answer == "none":
             return _PROVED
         if answer == "unknown":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from archdsl.ir.atoms import Atom, FloorDiv, Maximum, Minimum, Opaque, Polynomial
@@ -12,17 +13,31 @@ from archdsl.ir.conditions import RELATIONS, All, Compare, Condition, Either, Ne
 EFFORT: Final = 1_500_000
 """z3's resource units for one question: about a second, but the same on every machine."""
 
+ALL_EFFORT: Final = 6_000_000
+"""What all questions of one compilation may use together."""
+
 LAST_RESORT: Final = 10_000
 """Milliseconds, for a question whose resources z3 fails to count."""
 
 Answer = Literal["none", "unknown"] | dict[str, int]
 
 
-def find_sizes(conditions: Sequence[Condition], ranges: Mapping[str, Range]) -> Answer:
+@dataclass(slots=True)
+class Effort:
+    """What is left of z3's resources; with nothing left every question is undecided."""
+
+    left: int = ALL_EFFORT
+
+
+def find_sizes(
+    conditions: Sequence[Condition], ranges: Mapping[str, Range], effort: Effort
+) -> Answer:
     """Sizes within the ranges that satisfy every condition; "none" when there are no such."""
+    if effort.left <= 0:
+        return "unknown"
     import z3  # pyright: ignore[reportMissingTypeStubs]
 
-    question = _Question(z3, ranges)
+    question = _Question(z3, ranges, effort)
     # A comparison that must hold is computed, so its divisors are not zero; what stands within
     # `and`, `or` and `not` may never be reached, so it says nothing of its divisors.
     alone, joined = _sorted_out(conditions)
@@ -51,12 +66,13 @@ def _sorted_out(conditions: Sequence[Condition]) -> tuple[list[Compare], list[Co
 class _Question:
     """One question in a context of its own, so that its answer depends on nothing before it."""
 
-    def __init__(self, z3: Any, ranges: Mapping[str, Range]) -> None:
+    def __init__(self, z3: Any, ranges: Mapping[str, Range], effort: Effort) -> None:
         self.z3 = z3
         self.ranges = ranges
+        self.effort = effort
         self.context: Any = z3.Context()
         self.solver: Any = z3.Solver(ctx=self.context)
-        self.solver.set("rlimit", EFFORT)
+        self.solver.set("rlimit", min(EFFORT, effort.left))
         self.solver.set("random_seed", 0)
         self.solver.set("timeout", LAST_RESORT)
         self.divisors_are_nonzero = True
@@ -68,6 +84,7 @@ class _Question:
 
     def answer(self) -> Answer:
         outcome = self.solver.check()
+        self.effort.left -= int(self.solver.statistics().get_key_value("rlimit count"))
         if outcome == self.z3.unsat:
             return "none"
         if outcome != self.z3.sat:

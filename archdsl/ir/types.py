@@ -8,6 +8,9 @@ from enum import StrEnum
 
 from archdsl.ir.dims import Dim
 
+MOST_AXES = 64
+"""PyTorch takes no more axes in many of its operators."""
+
 
 class DType(StrEnum):
     """Element types, under torch's names."""

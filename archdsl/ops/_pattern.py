@@ -281,6 +281,16 @@ class Rearrangement:
         return self._binding.shaped(g, x, self._right)
 
 
+MOST_PARTS = 10_000
+
+
+def number_of_parts(count: int) -> int:
+    """The number of outputs, if one operator can have so many."""
+    if count > MOST_PARTS:
+        raise ShapeError(f"at most {MOST_PARTS:,} parts can be made at once, not {count:,}")
+    return count
+
+
 class Splitting:
     """A rearrangement whose leading number becomes that many outputs."""
 
@@ -297,7 +307,8 @@ class Splitting:
             raise bad_pattern(text, f"the {self._number} must also stand in a group on the left")
         self._pattern, self._given = pattern, given
         self._whole = Rearrangement(check, pattern, given, x)
-        self.outputs = (self._whole.result.without_axis(0),) * int(self._number)
+        count = number_of_parts(int(self._number))
+        self.outputs = (self._whole.result.without_axis(0),) * count
 
     def torch_call(self) -> Call:
         return Call(".unbind", (self._whole.torch_call(), 0))

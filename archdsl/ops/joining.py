@@ -160,7 +160,7 @@ class Split(Op, function="split"):
             raise ShapeError(
                 f"`split` into equal parts needs their number, not {parts}", attribute="parts"
             )
-        return parts.value
+        return _pattern.number_of_parts(parts.value)
 
     def torch_call(self, x: TensorType) -> Call:
         if isinstance(self.parts, str):
@@ -204,6 +204,7 @@ class Chunk(Op, function="chunk"):
 
     def _sizes(self, x: TensorType, place: int) -> list[Dim]:
         size = x.dims[place]
+        _pattern.number_of_parts(self.chunks)
         whole = ceildiv(size, self.chunks)
         return [whole] * (self.chunks - 1) + [size - whole * (self.chunks - 1)]
 

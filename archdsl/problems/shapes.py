@@ -36,6 +36,12 @@ def shape_error(
     )
 
 
+def too_many_axes(span: Span, name: str, count: int, most: int) -> Diagnostic:
+    return Diagnostic(
+        "rank-mismatch", f"`{name}` has {count} axes, but PyTorch takes at most {most}", span
+    )
+
+
 def wrong_input_count(span: Span, name: str, names: Sequence[str], count: int) -> Diagnostic:
     wanted = f"{len(names)} ({', '.join(names)})" if names else "none"
     return Diagnostic(

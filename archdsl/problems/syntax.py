@@ -71,6 +71,7 @@ LIMITS = {
     "expansion_steps": "a program expands in at most {bound:,} steps",
     "expanded_nodes": "a model has at most {bound:,} nodes",
     "repeat_count": "one loop repeats at most {bound:,} times",
+    "diagnostics": "after {bound} errors nothing more is looked at",
 }
 
 

@@ -56,7 +56,7 @@ def not_constant(span: Span, size: str) -> Diagnostic:
     )
 
 
-def static_error(span: Span, reason: str) -> Diagnostic:
+def static_error(span: Span | None, reason: str) -> Diagnostic:
     return Diagnostic("static-error", f"this has no value: {reason}", span)
 
 

@@ -16,9 +16,15 @@ def listed(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
+MOST_COMPARED = 2_000
+"""Looking for near names costs time for each known one; of more, only the likely are compared."""
+
+
 def near_names(name: str, known: Iterable[str]) -> list[str]:
     """Up to three known names that look like this one, the nearest first."""
     names = sorted(set(known))
+    if len(names) > MOST_COMPARED or len(name) > MOST_COMPARED:
+        names = [other for other in names if other.lower() == name.lower()]
     same = [other for other in names if other.lower() == name.lower()]
     return (same + [n for n in get_close_matches(name, names, 3, 0.6) if n not in same])[:3]
 

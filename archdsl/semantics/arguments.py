@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,8 @@ class Prepared:
     inputs: dict[str, Operand] = field(default_factory=dict[str, Operand])
     """Inputs given by name."""
     keywords: dict[str, Given] = field(default_factory=dict[str, Given])
+    statics_count: int = 0
+    """How many of those without a name are no tensors."""
     failed: bool = False
 
     @property
@@ -60,12 +62,17 @@ class Prepared:
 
     @property
     def has_inputs(self) -> bool:
-        return bool(self.inputs) or any(isinstance(value, Tensor) for value, _ in self.unnamed)
+        return bool(self.inputs) or len(self.unnamed) > self.statics_count
 
     @property
     def is_bare(self) -> bool:
         """Whether no static argument is given."""
-        return not self.keywords and all(isinstance(value, Tensor) for value, _ in self.unnamed)
+        return not self.keywords and self.statics_count == 0
+
+    def add(self, value: Evaluated, span: Span) -> None:
+        """One more argument without a name."""
+        self.unnamed.append((value, span))
+        self.statics_count += not isinstance(value, Tensor)
 
     def statics(self) -> tuple[Given, ...]:
         """All arguments without a name, where none is an input."""
@@ -146,19 +153,20 @@ class Arguments:
     ) -> Prepared:
         """The call with its arguments evaluated; `first` is the first one's value, if known."""
         prepared = Prepared(function, node.span)
+        named = {argument.name.text for argument in node.arguments if argument.name}
         for place, argument in enumerate(node.arguments):
             name = argument.name.text if argument.name else None
             if place == 0 and first is not None:
                 value = first
             elif name is None:
-                value = self._unnamed(prepared, node, argument.value, env, piped)
+                value = self._unnamed(prepared, named, argument.value, env, piped)
             else:
                 value = self._named(prepared.template, name, argument.value, env)
             if isinstance(value, Unknown):
                 prepared.failed = True
             elif name is None:
-                items = _several(value)
-                prepared.unnamed += [(item, argument.span) for item in items]
+                for item in _several(value):
+                    prepared.add(item, argument.span)
             else:
                 _take_named(prepared, name, value, argument.span)
         return prepared
@@ -166,7 +174,7 @@ class Arguments:
     def _unnamed(
         self,
         prepared: Prepared,
-        call: ast.Call,
+        named: Set[str],
         node: ast.Expression,
         env: Environment,
         piped: bool,
@@ -175,12 +183,11 @@ class Arguments:
         template = prepared.template
         if isinstance(template.target, BlockDefinition):
             return self._body.expressions.evaluate(node, env)
-        statics = sum(not isinstance(value, Tensor) for value, _ in prepared.unnamed)
-        due = positional_names(template.target, len(template.positional) + statics)
-        given = {argument.name.text for argument in call.arguments if argument.name}
+        place = len(template.positional) + prepared.statics_count
+        due = positional_names(template.target, place)
         if due is not None and is_predicate(template.target, due) and is_condition(node):
             return predicate_of(self._body, node, env)
-        is_due = due is not None and due not in given and is_axis(template.target, due)
+        is_due = due is not None and due not in named and is_axis(template.target, due)
         if is_due and (piped or prepared.has_inputs or _is_symbol(node, env)):
             return self.axis(node, env)
         return self._body.expressions.evaluate(node, env)

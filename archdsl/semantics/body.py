@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from archdsl import problems
 from archdsl.ir.conditions import Condition
-from archdsl.ir.dims import Dim
+from archdsl.ir.dims import Dim, DimOverflow, DimTooComplex
 from archdsl.ir.model import Borrowed, Frame
 from archdsl.ir.op import Init, Weight
 from archdsl.ir.types import DType, TensorType
@@ -19,7 +19,7 @@ from archdsl.semantics.initialisers import misfit
 from archdsl.semantics.pipelines import Pipelines
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment, ReturnedValue
-from archdsl.semantics.specialise import dtype_named
+from archdsl.semantics.specialise import dtype_named, refuse_many_axes
 from archdsl.semantics.values import (
     UNKNOWN,
     Evaluated,
@@ -68,6 +68,9 @@ class Body:
             try:
                 outcome = self._execute(statement, env)
             except Problem as problem:
+                outcome = self._report(problem, statement, env)
+            except (DimTooComplex, DimOverflow) as error:
+                problem = Problem(problems.static_error(statement.span, str(error)))
                 outcome = self._report(problem, statement, env)
             if isinstance(statement, ast.Return) and place + 1 < len(statements):
                 unreachable = statements[place + 1].span
@@ -293,6 +296,7 @@ class Body:
             self.builder.require(condition, reason, statement.span)
 
     def _declare_weight(self, statement: ast.WeightDeclaration, env: Environment) -> None:
+        refuse_many_axes(statement.name.text, statement.type)
         dims: list[Dim] = []
         axes: list[str | None] = []
         for dim in statement.type.dims or ():

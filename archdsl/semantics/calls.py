@@ -10,7 +10,7 @@ from archdsl import problems
 from archdsl.ir.dims import Dim
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import REGISTRY, Op, Weight
-from archdsl.ir.types import DType, ShapeError, TensorType
+from archdsl.ir.types import MOST_AXES, DType, ShapeError, TensorType
 from archdsl.semantics import statics
 from archdsl.semantics.arguments import INITIALISER_SUFFIX, Arguments, Operand, Prepared
 from archdsl.semantics.attributes import attribute_origins, operator_with
@@ -113,7 +113,8 @@ class Calls:
     def tensor_function(self, name: str, operands: Sequence[Evaluated], span: Span) -> Evaluated:
         """Apply an operator's function form to tensors and static numbers."""
         prepared = Prepared(Template(REGISTRY[name], span), span)
-        prepared.unnamed = [(operand, span) for operand in operands]
+        for operand in operands:
+            prepared.add(operand, span)
         return self._apply_prepared(prepared, (), None)
 
     # --------------------------------------------------------------------------- what is called
@@ -308,9 +309,18 @@ class Calls:
             raise Problem(
                 problems.shape_error(template.span, template.name, error, types, chains)
             ) from None
+        results = results if isinstance(results, tuple) else (results,)
+        self._check_size(results, template)
         for condition, message in check.deferred:
             builder.require(condition, f"{template.name}: {message}", template.span)
-        return results if isinstance(results, tuple) else (results,)
+        return results
+
+    def _check_size(self, results: Sequence[TensorType], template: Template) -> None:
+        """Many outputs cost steps; what has more axes than PyTorch takes is refused."""
+        self._body.program.step(template.span, len(results))
+        most = max((result.rank for result in results), default=0)
+        if most > MOST_AXES:
+            raise Problem(problems.too_many_axes(template.span, template.name, most, MOST_AXES))
 
     # ------------------------------------------------------------------------------- weights
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from archdsl import problems
-from archdsl.ir.dims import Dim
+from archdsl.ir.dims import Dim, DimOverflow, DimTooComplex
 from archdsl.ir.op import REGISTRY
 from archdsl.ir.types import DType
 from archdsl.semantics import statics
@@ -95,6 +95,8 @@ class Expressions:
         program.enter(node.span)
         try:
             return self._handlers[type(node)](node, env)
+        except (DimTooComplex, DimOverflow) as error:
+            raise Problem(problems.static_error(node.span, str(error))) from None
         finally:
             program.leave()
 
@@ -111,7 +113,7 @@ class Expressions:
         return NOTHING if node.value is None else Truth(node.value)
 
     def _list(self, node: ast.ListLiteral, env: Environment) -> Evaluated:
-        return Items(tuple(self.evaluate(item, env) for item in node.items))
+        return self._body.program.list_of([self.evaluate(i, env) for i in node.items], node.span)
 
     def _call(self, node: ast.Call, env: Environment) -> Evaluated:
         return self._body.calls.call(node, env)
@@ -203,7 +205,7 @@ class Expressions:
             name = TENSOR_OPERATORS[symbol]
             return self._body.calls.tensor_function(name, (left, right), span)
         if isinstance(left, Items) and isinstance(right, Items) and symbol == "+":
-            return Items(left.values + right.values)
+            return self._body.program.list_of(left.values + right.values, span)
         for side in (left, right):
             if not isinstance(side, Dim | Real):
                 raise Problem(problems.wrong_operand(span, symbol, describe(side)))

@@ -237,11 +237,11 @@ class Pipelines:
                 number = Dim.of(index).with_origin(Dim.symbol(node.index))
                 inner.variables[node.index] = number
             tensors = self._tensors(value, node.span)
-            spent = self._body.program.spent
+            before = self._body.program.counts
             with self._body.builder.frame(frame):
                 value = self._pass(node, tensors, single, shared, index, is_labelled, inner)
             if node.index is None and self._is_steady(tensors, value):
-                self._body.program.foresee(total - index - 1, spent, node.span)
+                self._body.program.foresee(total - index - 1, before, node.span)
         return value
 
     def _is_steady(self, before: Sequence[Flowing], after: Evaluated) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from archdsl import problems
 from archdsl.diagnostics import Diagnostics
@@ -12,6 +12,7 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Model, Port, Requirement
 from archdsl.ir.op import Weight
 from archdsl.ir.proof import Facts, smallest_admissible
+from archdsl.ir.solver import Effort
 from archdsl.limits import LimitExceeded, Limits
 from archdsl.semantics.body import Body
 from archdsl.semantics.builder import BlockBuilder
@@ -24,6 +25,7 @@ from archdsl.semantics.specialise import Binding, model_inputs, static_key
 from archdsl.semantics.values import (
     BlockDefinition,
     Evaluated,
+    Items,
     StaticFunction,
     Template,
     Tensor,
@@ -55,10 +57,20 @@ class Application:
         return f"{self.block.name}({', '.join(given)})"
 
 
+@dataclass(slots=True)
+class Spent:
+    """What the models of one file have used up together."""
+
+    steps: int = 0
+    effort: Effort = field(default_factory=Effort)
+
+
 class Program:
     """Expands one model; every block is expanded once for each way it is specialised."""
 
-    def __init__(self, files: Files, diagnostics: Diagnostics, limits: Limits) -> None:
+    def __init__(
+        self, files: Files, diagnostics: Diagnostics, limits: Limits, spent: Spent | None = None
+    ) -> None:
         self.files = files
         self.diagnostics = diagnostics
         self.limits = limits
@@ -69,7 +81,8 @@ class Program:
         self._flat_nodes: dict[str, int] = {}
         self._expanding: list[Application] = []
         self._evaluating: list[tuple[str, str]] = []
-        self._steps = 0
+        self.spent = spent or Spent()
+        self._names: dict[str, int] = {}
         self._depth = 0
         self._deepest = limits.nesting * NESTING_SLACK
         self._counted = 0
@@ -78,15 +91,15 @@ class Program:
 
     def step(self, span: Span, cost: int = 1) -> None:
         """Count steps of expansion: an expression is one, a statement two, a loop pass three."""
-        self._steps += cost
-        if self._steps > self.limits.expansion_steps:
+        self.spent.steps += cost
+        if self.spent.steps > self.limits.expansion_steps:
             raise self._exceeded("expansion_steps", span)
 
     def enter(self, span: Span) -> None:
         """Count one step, one level deeper; `leave` ends the level."""
-        self._steps += 1
+        self.spent.steps += 1
         self._depth += 1
-        if self._steps > self.limits.expansion_steps:
+        if self.spent.steps > self.limits.expansion_steps:
             raise self._exceeded("expansion_steps", span)
         if self._depth > self._deepest:
             raise self._exceeded("nesting", span)
@@ -105,17 +118,25 @@ class Program:
             self.leave()
 
     def foresee(self, passes: int, before: tuple[int, int], span: Span) -> None:
-        """Refuse at once what equal further passes will exceed; `before` is what `spent` was."""
+        """Refuse at once what equal further passes will exceed; `before` is what `counts` were."""
         for limit, now, then in zip(
-            ("expansion_steps", "expanded_nodes"), self.spent, before, strict=True
+            ("expansion_steps", "expanded_nodes"), self.counts, before, strict=True
         ):
             if now + passes * (now - then) > getattr(self.limits, limit):
                 raise self._exceeded(limit, span)
 
     @property
-    def spent(self) -> tuple[int, int]:
+    def counts(self) -> tuple[int, int]:
         """Steps and nodes so far."""
-        return self._steps, self._counted
+        return self.spent.steps, self._counted
+
+    def list_of(self, values: Sequence[Evaluated], span: Span) -> Items:
+        """A list, whose size counts as steps and whose depth as nesting."""
+        items = Items(tuple(values))
+        self.step(span, items.size)
+        if items.depth > self.limits.nesting:
+            raise self._exceeded("nesting", span)
+        return items
 
     def repetitions(self, count: Dim, span: Span) -> int:
         """How often to repeat, if the limit allows it."""
@@ -138,13 +159,15 @@ class Program:
         if builder.flat_nodes > self.limits.expanded_nodes:
             raise self._exceeded("expanded_nodes", span)
 
-    def _exceeded(self, limit: str, span: Span) -> LimitExceeded:
+    def _exceeded(self, limit: str, span: Span | None) -> LimitExceeded:
         bound = getattr(self.limits, limit)
         self.diagnostics.add(problems.limit_exceeded(span, limit, bound))
         return LimitExceeded(limit, bound)
 
     def report(self, problem: Problem) -> None:
         """Report a problem, and through which applications of blocks it was reached."""
+        if len(self.diagnostics) + 1 >= self.limits.diagnostics:
+            raise self._exceeded("diagnostics", problem.diagnostic.span)
         reached = [(item.text, item.span) for item in self._expanding[1:]]
         self.diagnostics.add(problems.inside(problem.diagnostic, reached))
 
@@ -286,11 +309,8 @@ class Program:
             built = self._expand(Application(block, arguments, span), binding)
         if built is None:
             return None
-        name = block.name
-        number = 2
-        while name in self.blocks:
-            name = f"{block.name}.{number}"
-            number += 1
+        number = self._names[block.name] = self._names.get(block.name, 0) + 1
+        name = block.name if number == 1 else f"{block.name}.{number}"
         self.blocks[name] = built[0]
         self._flat_nodes[name] = built[1]
         self._keys[key] = name
@@ -298,7 +318,7 @@ class Program:
 
     def _expand(self, application: Application, binding: Binding) -> tuple[Block, int] | None:
         block, arguments = application.block, application.arguments
-        builder = BlockBuilder(self.diagnostics)
+        builder = BlockBuilder(self.diagnostics, Facts(effort=self.spent.effort))
         for name in binding.symbols:
             builder.facts = builder.facts.with_symbol(name)
         body = Body(self, builder)
@@ -432,7 +452,7 @@ class Program:
         body = self.root_body
         assert body is not None
         written = {statement.span for statement in body.requires}
-        facts = Facts()
+        facts = Facts(effort=self.spent.effort)
         for name in block.symbols:
             facts = facts.with_symbol(name)
         derived: list[Requirement] = []

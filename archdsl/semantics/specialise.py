@@ -10,7 +10,7 @@ from archdsl import problems
 from archdsl.ir.conditions import Compare
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import Argument, Block, Requirement
-from archdsl.ir.types import DType, TensorType
+from archdsl.ir.types import MOST_AXES, DType, TensorType
 from archdsl.semantics.parameters import (
     bind_parameters,
     defaulted,
@@ -305,6 +305,7 @@ def model_inputs(
     for port in block.definition.ports:
         if port.type is None or port.type.dims is None:
             raise Problem(problems.untyped_model_input(port.span, block.name, port.name.text))
+        refuse_many_axes(port.name.text, port.type)
         dims: list[Dim] = []
         axes: list[str | None] = []
         for pattern in port.type.dims:
@@ -321,6 +322,13 @@ def model_inputs(
         known = tuple(binding.sizes)
         raise Problem(problems.unknown_dim(block.definition.name.span, unused[0], known))
     return binding
+
+
+def refuse_many_axes(name: str, type: ast.Type) -> None:
+    """Refuse the type of an input or a weight that PyTorch cannot hold."""
+    count = len(type.dims or ())
+    if count > MOST_AXES:
+        raise Problem(problems.too_many_axes(type.span, name, count, MOST_AXES))
 
 
 def _model_dim(

@@ -48,6 +48,15 @@ class Items:
 
     values: tuple[Evaluated, ...]
     text: str | None = None
+    size: int = field(init=False, compare=False, repr=False)
+    """How many values there are, those of lists inside counted each."""
+    depth: int = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        inner = [value for value in self.values if isinstance(value, Items)]
+        size = len(self.values) + sum(items.size for items in inner)
+        object.__setattr__(self, "size", size)
+        object.__setattr__(self, "depth", 1 + max((items.depth for items in inner), default=0))
 
 
 @dataclass(frozen=True, slots=True)
