@@ -117,9 +117,16 @@ def _locate(spec: Spec, model: str | None) -> tuple[Source | Path, str | None]:
     if isinstance(spec, str):
         if "\n" in spec:
             return Source("text.arch", spec), model
-        if not Path(spec).exists() and "/" not in spec and not spec.endswith(".arch"):
+        if not _exists(spec) and "/" not in spec and not spec.endswith(".arch"):
             return _shipped(spec, model)
     return Path(spec), model
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False
 
 
 def _shipped(name: str, model: str | None) -> tuple[Path, str | None]:

@@ -16,7 +16,7 @@ from archdsl.ir.model import Model
 from archdsl.limits import LimitExceeded, Limits
 from archdsl.semantics.body import Body
 from archdsl.semantics.builder import BlockBuilder
-from archdsl.semantics.files import Files, read_source
+from archdsl.semantics.files import Files, read_source, resolved
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.program import Program
 from archdsl.semantics.scope import Environment, FileScope
@@ -54,7 +54,8 @@ class Compilation:
         self.fixed_dims = dict(dims or {})
         self.limits = limits or Limits()
         self.diagnostics = Diagnostics()
-        self._root = source.resolve().parent if isinstance(source, Path) else None
+        place = resolved(source) if isinstance(source, Path) else None
+        self._root = None if place is None else place.parent
         self.files = Files(self.diagnostics, self.limits, self._root)
         self.program = Program(self.files, self.diagnostics, self.limits)
 

@@ -8,6 +8,14 @@ from enum import StrEnum
 
 from archdsl.source import Sources, Span
 
+LONGEST_TEXT = 1_000
+"""A sentence may quote what a text says, which may be of any length."""
+
+
+def clipped(text: str) -> str:
+    """The text, cut off where nobody reads on."""
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
+
 
 class Severity(StrEnum):
     """How much a diagnostic matters: an error stops the compilation, a warning does not."""
@@ -22,6 +30,9 @@ class Label:
 
     span: Span
     text: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", clipped(self.text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,12 @@ class Diagnostic:
     help: tuple[str, ...] = ()
     fix: Fix | None = None
     severity: Severity = Severity.ERROR
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", clipped(self.message))
+        object.__setattr__(self, "label", clipped(self.label))
+        object.__setattr__(self, "notes", tuple(map(clipped, self.notes)))
+        object.__setattr__(self, "help", tuple(map(clipped, self.help)))
 
 
 MOST_KEPT = 1_000

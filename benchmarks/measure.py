@@ -62,11 +62,16 @@ def middle(values: Sequence[float]) -> Middle:
 
 
 def interleaved(
-    actions: Mapping[str, Callable[[], object]], rounds: int, repeats: int = 1
+    actions: Mapping[str, Callable[[], object]],
+    rounds: int,
+    *,
+    repeats: int = 1,
+    before: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
     """Seconds of each action in each round, after one warm-up, the order rotating.
 
-    With `repeats`, an action runs so often in a round, and the quickest counts.
+    With `repeats`, an action runs so often in a round, and the quickest counts. What is to be
+    done before each is not timed.
     """
     for action in actions.values():
         action()
@@ -74,7 +79,11 @@ def interleaved(
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:
-            seconds[name].append(min(timed(actions[name]) for _ in range(repeats)))
+            times: list[float] = []
+            for _ in range(repeats):
+                before()
+                times.append(timed(actions[name]))
+            seconds[name].append(min(times))
         names = [*names[1:], names[0]]
     return seconds
 

@@ -33,7 +33,9 @@ STEPS = frozenset(
 )
 """Operators that make a jump out of a rounding error."""
 POSITIVE = frozenset({"log", "log2", "sqrt", "rsqrt", "reciprocal"})
-LEFT_OUT = frozenset({"isnan", "embedding", "linear", "take", "gather", "index_select"})
+LEFT_OUT = frozenset(
+    {"isnan", "embedding", "linear", "take", "gather", "index_select", "sinusoidal_positions"}
+)
 SIZED = frozenset(
     {"LayerNorm", "unflatten", "split", "rearrange", "einsum", "reshape", "expand", "select"}
     | {"MultiheadAttention", "scaled_dot_product_attention", "attention"}

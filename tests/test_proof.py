@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from archdsl.ir.dims import Dim, DimTooComplex, ceildiv, maximum
+from archdsl.ir.knowledge import unfloored
 from archdsl.ir.proof import (
     All,
     Compare,
@@ -248,3 +249,16 @@ def test_the_solver_is_loaded_only_when_it_is_needed() -> None:
         "assert not {'z3', 'sympy', 'torch', 'onnx'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("relation", [">=", ">", "<=", "<"])
+@pytest.mark.parametrize("scale", [1, 3, -1, -2])
+@pytest.mark.parametrize("offset", [-5, 0, 7])
+def test_a_bound_of_quotients_holds_where_that_of_the_dividend_does(
+    relation: Relation, scale: int, offset: int
+) -> None:
+    n = Dim.symbol("N")
+    bound = Compare(scale * ((3 * ((n + 1) // 2) - 4) // 5) + offset, relation, Dim.of(1))
+    plain = unfloored(bound)
+    assert "//" not in str(plain)
+    assert all(plain.evaluate({"N": size}) == bound.evaluate({"N": size}) for size in range(1, 60))

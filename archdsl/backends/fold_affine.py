@@ -25,6 +25,9 @@ def fold_affine(block: Block, arrays: Arrays) -> tuple[Block, Arrays]:
     A map folds into the layer before it when nothing else reads that layer's output and nothing
     else uses its weights. The new weights are computed in float64 when they are asked for.
     """
+    kinds = {type(node.op) for node in block.nodes if node.op is not None}
+    if all(kind.as_affine is Op.as_affine for kind in kinds):
+        return block, arrays
     folding = _Folding(block, arrays)
     for node in block.nodes:
         folding.take(node)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from os import PathLike
 from typing import Any
 
@@ -22,6 +21,7 @@ from archdsl.ir.model import Block, Model
 from archdsl.ir.proof import Compare
 from archdsl.passes.flatten import flatten
 from archdsl.passes.state import state
+from archdsl.version import VERSION
 
 Array = np.ndarray[Any, Any]
 
@@ -153,7 +153,7 @@ def _model(model: Model, opset: int) -> ModelProto:
     proto = ModelProto(
         ir_version=IR_VERSIONS[opset],
         producer_name="archdsl",
-        producer_version=version("archdsl"),
+        producer_version=VERSION,
         doc_string=model.doc or model.root.doc,
     )
     proto.opset_import.add(domain="", version=opset)

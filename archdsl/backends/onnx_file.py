@@ -10,10 +10,12 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import zip_longest
 from math import prod
 from pathlib import Path
@@ -24,6 +26,7 @@ from onnx import GraphProto, ModelProto, TensorProto
 
 from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.onnx_graph import ELEMENT_TYPES
+from archdsl.diagnostics import GivenError
 from archdsl.files import atomic
 from archdsl.ir.types import DType
 
@@ -42,12 +45,16 @@ ALIGNMENT = 4096
 WORTH_A_THREAD = 64 * 1024
 """Bytes from which on a weight is computed beside the writing."""
 
+WORTH_FLUSHING = 16 * 1024 * 1024
+"""Bytes after which the disk is put to work."""
+
 _GRAPH_FIELD = ModelProto.DESCRIPTOR.fields_by_name["graph"].number
 _INITIALIZER_FIELD = GraphProto.DESCRIPTOR.fields_by_name["initializer"].number
+_NAME_FIELD = TensorProto.DESCRIPTOR.fields_by_name["name"].number
 _RAW_DATA_FIELD = TensorProto.DESCRIPTOR.fields_by_name["raw_data"].number
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Initializer:
     """A weight that is yet to be computed or read: its path, what it is, and how to get it."""
 
@@ -56,7 +63,7 @@ class Initializer:
     shape: tuple[int, ...]
     array: Callable[[], Array]
 
-    @property
+    @cached_property
     def size(self) -> int:
         """How many bytes it has."""
         return numpy_dtype(self.dtype).itemsize * prod(self.shape)
@@ -89,6 +96,7 @@ def write(
 ) -> None:
     """Write a model and its weights; beside it when wanted, or when one file cannot hold them."""
     target = Path(path).resolve()
+    _demand_space(target, sum(initializer.size for initializer in initializers))
     meter = _Meter(sum(initializer.size for initializer in initializers), progress)
     beside = external and any(i.size >= LEAST_EXTERNAL for i in initializers)
     if beside or _whole_size(model, initializers) > LARGEST_FILE:
@@ -98,6 +106,16 @@ def write(
     else:
         _write_model(target, model, initializers, meter)
         _remove_old_data(target, None)
+
+
+def _demand_space(target: Path, size: int) -> None:
+    """Refuse at once what the disk cannot hold, before weights are drawn for hours."""
+    with suppress(OSError):
+        free = shutil.disk_usage(target.parent).free
+        if size > free:
+            raise GivenError(
+                f"the weights take {size:,} bytes, but only {free:,} are free beside {target}"
+            )
 
 
 class _Meter:
@@ -112,9 +130,31 @@ class _Meter:
             self._progress(self._done, self._total)
 
 
+class _Flushing:
+    """Brings what is written to the disk while more is computed, so that the end comes sooner."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._waiting = file, 0
+        self._worker = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> _Flushing:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._worker.shutdown(cancel_futures=True)
+
+    def add(self, count: int) -> None:
+        """So many more bytes are written."""
+        self._waiting += count
+        if self._waiting >= WORTH_FLUSHING:
+            self._waiting = 0
+            self._file.flush()
+            self._worker.submit(os.fsync, self._file.fileno())
+
+
 def _whole_size(model: ModelProto, initializers: Sequence[Initializer]) -> int:
     """An upper bound of the size of one file with everything in it."""
-    weights = sum(i.size + i.header().ByteSize() + 32 for i in initializers)
+    weights = sum(i.size + 4 * len(i.name) + 10 * len(i.shape) + 64 for i in initializers)
     return model.ByteSize() + weights + 64
 
 
@@ -143,12 +183,13 @@ def _write_model(
     size += sum(len(h) + i.size for h, i in zip(headers, initializers, strict=True))
     model.ClearField("graph")
     head, tail = _cut_after(model, _GRAPH_FIELD)
-    with atomic(target) as file:
+    with atomic(target) as file, _Flushing(file) as flushing:
         file.write(head + _length_prefix(_GRAPH_FIELD, size) + graph_head)
         for header, content in zip(headers, _contents(initializers), strict=True):
             file.write(header)
             file.write(content)
             meter.add(content.nbytes)
+            flushing.add(content.nbytes)
         file.write(graph_tail + tail)
 
 
@@ -164,9 +205,17 @@ def _cut_after(message: ModelProto | GraphProto, number: int) -> tuple[bytes, by
 
 def _tensor_header(initializer: Initializer) -> bytes:
     """Everything of an initializer that stands before its elements."""
-    header = initializer.header().SerializeToString(deterministic=True)
+    name = initializer.name.encode()
+    header = _dims_and_type(initializer.shape, initializer.dtype)
+    header += _length_prefix(_NAME_FIELD, len(name)) + name
     header += _length_prefix(_RAW_DATA_FIELD, initializer.size)
     return _length_prefix(_INITIALIZER_FIELD, len(header) + initializer.size) + header
+
+
+@lru_cache
+def _dims_and_type(shape: tuple[int, ...], dtype: DType) -> bytes:
+    tensor = TensorProto(dims=shape, data_type=ELEMENT_TYPES[dtype])
+    return tensor.SerializeToString(deterministic=True)
 
 
 def _length_prefix(field: int, size: int) -> bytes:

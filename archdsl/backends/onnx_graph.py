@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Generator,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableSequence,
+    Sequence,
+)
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,6 +59,8 @@ class GraphBuilder:
         self._graph = self._outermost = GraphProto(name=name)
         self._around: list[dict[str, TensorType]] = []
         self._types: dict[str, TensorType] = {}
+        self._makers: dict[str, NodeProto] = {}
+        self._read: set[str] = set()
         self._scope = ""
         self._weights: Mapping[str, Operand] = {}
         self._node_names: set[str] = set()
@@ -102,8 +113,7 @@ class GraphBuilder:
                 self._scope = ""
                 operand = self.node("Identity", operand, type=operand.type)
             renamed[operand.name] = name
-        self._drop_unread(set(renamed))
-        self._rename(renamed)
+        self._settle(renamed)
         for name, operand in outputs:
             self._graph.output.add(name=name).type.CopyFrom(self._type_proto(operand.type))
         for name, type in self._types.items():
@@ -111,8 +121,21 @@ class GraphBuilder:
                 self._graph.value_info.add(name=name).type.CopyFrom(self._type_proto(type))
         return self._graph
 
+    def _settle(self, renamed: Mapping[str, str]) -> None:
+        """Rename outputs, and drop what only makes what nothing reads."""
+        made = [*self._types, *(constant.name for constant in self._constants.values())]
+        unread = [name for name in made if name not in self._read]
+        if unread == list(renamed):
+            for name in unread:
+                _rename(self._makers[name].output, renamed)
+            return
+        self._drop_unread(set(renamed))
+        for outer in self._graph.node:
+            for node in with_bodies(outer):
+                _rename(node.input, renamed)
+                _rename(node.output, renamed)
+
     def _drop_unread(self, wanted: set[str]) -> None:
-        """Drop what only makes those outputs of an operator that nothing reads."""
         nodes, constants = self._graph.node, self._graph.initializer
         for place in reversed(range(len(nodes))):
             if not wanted.isdisjoint(nodes[place].output):
@@ -124,14 +147,6 @@ class GraphBuilder:
         for place in reversed(range(len(constants))):
             if constants[place].name not in wanted:
                 del constants[place]
-
-    def _rename(self, renamed: Mapping[str, str]) -> None:
-        for outer in self._graph.node:
-            for node in with_bodies(outer):
-                for names in (node.input, node.output):
-                    for place, name in enumerate(names):
-                        if name in renamed:
-                            names[place] = renamed[name]
 
     # --------------------------------------------------------------------- what operators ask
 
@@ -317,6 +332,7 @@ class GraphBuilder:
         names = ["" if operand is None else operand.name for operand in inputs]
         while names and not names[-1]:
             names.pop()
+        self._read.update(names)
         base = f"{self._scope}/{op_type}" if self._scope else op_type
         node = self._graph.node.add(
             op_type=op_type, name=self._unique(base, self._node_names), input=names
@@ -329,6 +345,7 @@ class GraphBuilder:
     def _produce(self, node: NodeProto, name: str, type: TensorType) -> Operand:
         node.output.append(name)
         self._types[name] = type
+        self._makers[name] = node
         return Operand(name, type)
 
     def _unique_tensor(self, base: str) -> str:
@@ -348,6 +365,13 @@ class GraphBuilder:
         if proto is None:
             proto = self._type_protos[type] = type_proto(type)
         return proto
+
+
+def _rename(names: MutableSequence[str], renamed: Mapping[str, str]) -> None:
+    if renamed.keys().isdisjoint(names):
+        return
+    for place, name in enumerate(names):
+        names[place] = renamed.get(name, name)
 
 
 def with_bodies(node: NodeProto) -> Iterator[NodeProto]:

@@ -178,8 +178,13 @@ class Sizes:
         raise Unsupported(f"the size {atom.text} has no formula")
 
     def _floor_division(self, atom: FloorDiv) -> Operand:
-        """ONNX divides towards zero, which is the floor only when nothing is negative."""
-        numerator, denominator = self._vector(atom.numerator), self._vector(atom.denominator)
+        """ONNX divides towards zero, which is the floor only when nothing is negative.
+
+        ONNX Runtime takes `(1 / x) * y` for `y / x`, of integers too, so a 1 is never divided.
+        """
+        scale = 2 if atom.numerator == 1 else 1
+        numerator = self._vector(atom.numerator * scale)
+        denominator = self._scaled(self._vector(atom.denominator), scale)
         if _never_negative(atom.numerator) and _never_negative(atom.denominator):
             return self._operate("Div", numerator, denominator)
         rest = self._operate("Mod", numerator, denominator)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import lcm
 
-from archdsl.ir.atoms import constant_value, remainder_form, sole_atom
+from archdsl.ir.atoms import FloorDiv, constant_value, remainder_form, sole_atom
 from archdsl.ir.bounds import Range
 from archdsl.ir.conditions import All, Compare, Condition
 from archdsl.ir.dims import Dim
@@ -52,6 +52,26 @@ def _comparisons(fact: Condition) -> Sequence[Compare]:
         return (fact,)
     parts = fact.parts if isinstance(fact, All) else ()
     return [part for part in parts if isinstance(part, Compare)]
+
+
+def unfloored(condition: Condition) -> Condition:
+    """A bound of a quotient as one of what is divided: `p // 4 >= 3` is `p >= 12`."""
+    while isinstance(condition, Compare) and condition.relation in _BOUNDS:
+        difference = condition.difference
+        terms = [(m, scale) for m, scale in difference.polynomial.items() if m]
+        atom = sole_atom({terms[0][0]: 1}) if len(terms) == 1 else None
+        divisor = constant_value(atom.divisor) if isinstance(atom, FloorDiv) else None
+        if not isinstance(atom, FloorDiv) or divisor is None or divisor < 1:
+            return condition
+        least, most = _limits(condition, terms[0][1], difference.coefficient())
+        if least is not None:
+            condition = Compare(atom.numerator, ">=", Dim.of(divisor * least))
+        elif most is not None:
+            condition = Compare(atom.numerator, "<=", Dim.of(divisor * most + divisor - 1))
+    return condition
+
+
+_BOUNDS = frozenset({">=", ">", "<=", "<"})
 
 
 def _narrow(ranges: dict[str, Range], comparison: Compare) -> None:

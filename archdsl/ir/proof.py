@@ -19,7 +19,7 @@ from archdsl.ir.conditions import (
     either_of,
 )
 from archdsl.ir.dims import Dim
-from archdsl.ir.knowledge import Knowledge
+from archdsl.ir.knowledge import Knowledge, unfloored
 from archdsl.ir.samples import assignments
 from archdsl.ir.solver import Effort, find_sizes
 
@@ -120,6 +120,7 @@ class Facts:
         """The facts, and that a condition holds."""
         if condition.is_opaque:
             raise ValueError(f"`{condition}` cannot be computed, so it cannot be a fact")
+        condition = unfloored(condition)
         if condition.truth is True or condition in self.assumptions:
             return self
         bounds, kept = dict(self.bounds), self.assumptions
@@ -215,6 +216,8 @@ class Facts:
                 return False
 
     def _follows(self, comparison: Compare) -> bool:
+        plain = unfloored(comparison)
+        comparison = plain if isinstance(plain, Compare) else comparison
         difference = comparison.difference
         if _excludes(self.range_of(difference), comparison.negated().relation):
             return True

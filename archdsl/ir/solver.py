@@ -13,7 +13,7 @@ from archdsl.ir.conditions import RELATIONS, All, Compare, Condition, Either, Ne
 EFFORT: Final = 1_500_000
 """z3's resource units for one question: about a second, but the same on every machine."""
 
-ALL_EFFORT: Final = 6_000_000
+ALL_EFFORT: Final = 3_000_000
 """What all questions of one compilation may use together."""
 
 LAST_RESORT: Final = 10_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from archdsl.ir.dims import Dim
@@ -89,16 +89,16 @@ class TensorType:
         """The same axes with other sizes (the rank stays)."""
         sizes = tuple(Dim.of(dim) for dim in dims)
         assert len(sizes) == self.rank
-        return replace(self, dims=sizes)
+        return TensorType(self.dtype, sizes, self.axes)
 
     def with_dim(self, axis: int, dim: Dim | int) -> TensorType:
         """The same type with one axis of another size."""
         dims = list(self.dims)
         dims[axis] = Dim.of(dim)
-        return replace(self, dims=tuple(dims))
+        return TensorType(self.dtype, tuple(dims), self.axes)
 
     def with_dtype(self, dtype: DType) -> TensorType:
-        return replace(self, dtype=dtype)
+        return self if dtype is self.dtype else TensorType(dtype, self.dims, self.axes)
 
     def without_axis(self, axis: int) -> TensorType:
         """The type with one axis removed."""

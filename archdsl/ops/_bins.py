@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from archdsl.ir.dims import Dim, ceildiv
-from archdsl.ir.lowering import OnnxGraph, Operand
+from archdsl.ir.lowering import OnnxGraph, Operand, Unsupported
 from archdsl.ir.types import DType, TensorType
 from archdsl.ops._reductions import reduced
+
+MOST_WRITTEN = 1 << 22
+"""Larger tables are computed where the model runs."""
+
+MOST_BINS = 1 << 20
 
 
 def average_over_bins(g: OnnxGraph, x: Operand, axis: int, bins: int) -> Operand:
@@ -46,7 +51,7 @@ def _ends(size: int, bins: int) -> list[int]:
 
 def _averaging_matrix(g: OnnxGraph, size: Dim, bins: int, dtype: DType) -> Operand:
     """A matrix [bins, size] with 1/length of a bin where a position belongs to it."""
-    if size.value is not None:
+    if size.value is not None and size.value * bins <= MOST_WRITTEN:
         rows = [
             [1 / (end - start) if start <= place < end else 0.0 for place in range(size.value)]
             for start, end in zip(_starts(size.value, bins), _ends(size.value, bins), strict=True)
@@ -74,7 +79,7 @@ def _averaging_matrix(g: OnnxGraph, size: Dim, bins: int, dtype: DType) -> Opera
 
 def _members(g: OnnxGraph, size: Dim, bins: int) -> Operand:
     """Positions [bins, length] of each bin's members; shorter bins repeat their last member."""
-    if size.value is not None:
+    if size.value is not None and size.value <= MOST_WRITTEN:
         edges = list(zip(_starts(size.value, bins), _ends(size.value, bins), strict=True))
         length = max(end - start for start, end in edges)
         rows = [[min(start + step, end - 1) for step in range(length)] for start, end in edges]
@@ -89,6 +94,8 @@ def _members(g: OnnxGraph, size: Dim, bins: int) -> Operand:
 
 def _edges(g: OnnxGraph, size: Dim, bins: int) -> tuple[Operand, Operand]:
     """Starts and ends of the bins as int64 columns, from a size that is known at run time."""
+    if bins > MOST_BINS:
+        raise Unsupported(f"adaptive pooling to more than {MOST_BINS:,} places is not written out")
     column = TensorType.of(DType.INT64, bins, 1)
     length, divisor = g.size(size, DType.INT64), g.constant(bins, DType.INT64)
 

@@ -7,7 +7,9 @@ from typing import Annotated, TypeVar
 from pydantic import Field
 
 from archdsl.ir.dims import Dim
-from archdsl.ir.types import ShapeError
+from archdsl.ir.types import MOST_AXES, ShapeError
+
+MOST_PARTS = 10_000
 
 Positive = Annotated[int, Field(ge=1, lt=2**31)]
 NonNegative = Annotated[int, Field(ge=0, lt=2**31)]
@@ -21,8 +23,18 @@ Size = Positive | tuple[Positive, ...]
 Offset = NonNegative | tuple[NonNegative, ...]
 """As `Size`, zero allowed."""
 
-Shape = tuple[Dim, ...]
-"""Sizes that may be symbolic."""
+Shape = Annotated[tuple[Dim, ...], Field(max_length=2 * MOST_AXES)]
+"""Sizes that may be symbolic, one for each axis or two."""
+
+Parts = Annotated[tuple[Dim, ...], Field(max_length=MOST_PARTS)]
+"""Sizes of the parts that one value is taken into."""
+
+
+def number_of_parts(count: int) -> int:
+    """The number of outputs, if one operator can have so many."""
+    if count > MOST_PARTS:
+        raise ShapeError(f"at most {MOST_PARTS:,} parts can be made at once, not {count:,}")
+    return count
 
 
 Number = TypeVar("Number", bound=float | None)

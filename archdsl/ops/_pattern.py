@@ -12,6 +12,7 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
 from archdsl.ir.types import DType, ShapeError, TensorType
+from archdsl.ops._fields import number_of_parts
 
 Term = tuple[str, ...]
 """One axis: a name or number, a group of several, or nothing for an axis of size 1."""
@@ -279,16 +280,6 @@ class Rearrangement:
         x = self._binding.flat(g, x, self._left)
         x = turned(g, x, self._before, self._after)
         return self._binding.shaped(g, x, self._right)
-
-
-MOST_PARTS = 10_000
-
-
-def number_of_parts(count: int) -> int:
-    """The number of outputs, if one operator can have so many."""
-    if count > MOST_PARTS:
-        raise ShapeError(f"at most {MOST_PARTS:,} parts can be made at once, not {count:,}")
-    return count
 
 
 class Splitting:

@@ -165,6 +165,9 @@ class _Indices:
         ]
         if any(bound is None or bound < 0 for bound in bounds):
             dividend = self._node("Sub", dividend, self._node("Mod", dividend, divisor))
+        elif division.numerator == 1:
+            # ONNX Runtime takes `(1 / x) * y` for `y / x`, of integers too.
+            dividend, divisor = self._scaled(dividend, 2), self._scaled(divisor, 2)
         return self._node("Div", dividend, divisor)
 
     def _index(self, name: str) -> Operand:

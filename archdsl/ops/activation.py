@@ -213,7 +213,10 @@ class GELU(Activation, layer="GELU", function="gelu"):
         cubic = _with_number(g, "Mul", _with_number(g, "Pow", x, 3.0), 0.044715)
         inner = _with_number(g, "Mul", g.node("Add", x, cubic, type=x.type), sqrt(2 / pi))
         doubled = _with_number(g, "Add", g.node("Tanh", inner, type=x.type), 1.0)
-        return g.node("Mul", _with_number(g, "Mul", x, 0.5), doubled, type=x.type)
+        # The number stands first: if runtimes shared this product with one of the network's own,
+        # ONNX Runtime's fusion would take it away from that.
+        half = g.node("Mul", g.constant(0.5, x.type.dtype), x, type=x.type)
+        return g.node("Mul", half, doubled, type=x.type)
 
 
 class Softplus(Activation, layer="Softplus", function="softplus"):

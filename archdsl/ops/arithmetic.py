@@ -283,10 +283,11 @@ def _floor_of_integers(g: OnnxGraph, a: Operand, b: Operand, result: TensorType)
     def step(op_type: str, *inputs: Operand) -> Operand:
         return g.node(op_type, *inputs, type=result)
 
-    quotient = step("Div", a, b)
-    if result.dtype is DType.UINT8:
-        return quotient
     rest = g.node("Mod", a, b, type=result, fmod=0)
+    if result.dtype is DType.UINT8:
+        # ONNX Runtime takes `(1 / b) * c` for `c / b`, of integers too, where it sees the 1.
+        return step("Div", step("Sub", a, rest), b)
+    quotient = step("Div", a, b)
     right = _truth(g, "Equal", step("Mul", quotient, b), step("Sub", a, rest), result)
     return step("Where", right, quotient, step("Sub", quotient, g.constant(1, result.dtype)))
 

@@ -12,7 +12,7 @@ from archdsl.ir.proof import Compare
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops import _pattern
 from archdsl.ops._axes import axis_label, position, shared_name, torch_axis
-from archdsl.ops._fields import Axis, Positive, Shape
+from archdsl.ops._fields import Axis, Parts, Positive, number_of_parts
 
 
 class Concat(Op, function="concat"):
@@ -108,7 +108,7 @@ class Split(Op, function="split"):
 
     positional = ("parts",)
 
-    parts: Dim | Shape | str
+    parts: Dim | Parts | str
     """How many equal parts, or the size of each, or a pattern like `N (3 h e) -> 3 N h e`."""
     axis: Axis | None = None
     sizes: dict[str, Dim] = Field(default_factory=dict[str, Dim])
@@ -130,7 +130,7 @@ class Split(Op, function="split"):
             self._demand_sizes(check, x, place, self.parts)
         return tuple(x.with_dim(place, size) for size in self._sizes(x, place))
 
-    def _demand_sizes(self, check: Obligations, x: TensorType, place: int, sizes: Shape) -> None:
+    def _demand_sizes(self, check: Obligations, x: TensorType, place: int, sizes: Parts) -> None:
         if not sizes:
             raise ShapeError("`split` into no parts at all", attribute="parts")
         for size in sizes:
@@ -148,7 +148,7 @@ class Split(Op, function="split"):
             raise ShapeError("`split` needs an `axis`, or a pattern", attribute="axis")
         return position(x, self.axis)
 
-    def _sizes(self, x: TensorType, place: int) -> Shape:
+    def _sizes(self, x: TensorType, place: int) -> Parts:
         if isinstance(self.parts, tuple):
             return self.parts
         assert isinstance(self.parts, Dim)
@@ -160,7 +160,7 @@ class Split(Op, function="split"):
             raise ShapeError(
                 f"`split` into equal parts needs their number, not {parts}", attribute="parts"
             )
-        return _pattern.number_of_parts(parts.value)
+        return number_of_parts(parts.value)
 
     def torch_call(self, x: TensorType) -> Call:
         if isinstance(self.parts, str):
@@ -204,7 +204,7 @@ class Chunk(Op, function="chunk"):
 
     def _sizes(self, x: TensorType, place: int) -> list[Dim]:
         size = x.dims[place]
-        _pattern.number_of_parts(self.chunks)
+        number_of_parts(self.chunks)
         whole = ceildiv(size, self.chunks)
         return [whole] * (self.chunks - 1) + [size - whole * (self.chunks - 1)]
 

@@ -160,7 +160,7 @@ class ALiBi(Op, function="alibi"):
 
     positional = ("num_heads", "query_length", "key_length")
 
-    num_heads: Positive
+    num_heads: Annotated[int, Field(ge=1, le=65_536)]
     query_length: Dim
     key_length: Dim
     start: Dim = Dim.of(0)

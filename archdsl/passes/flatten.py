@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -206,7 +206,7 @@ class _Flat:
         }
         changes = {
             "scan": scan.model_copy(update=step),
-            "inputs": _renumbered(call, node.inputs),
+            "inputs": _with_taken(_renumbered(call, node.inputs), step, inside),
             "outputs": _renumbered(call, node.outputs),
             "scope": _join(call.prefix, node.scope),
             "frames": (),
@@ -283,6 +283,15 @@ class _Flat:
     ) -> tuple[Member, ...]:
         owners = used.union(path.rpartition(".")[0] for path in borrowed)
         return tuple(member for path, member in self.members.items() if path in owners)
+
+
+def _with_taken(
+    inputs: tuple[int, ...], step: Mapping[str, Any], nodes: Sequence[Node]
+) -> tuple[int, ...]:
+    """The inputs of a scan, with what calls that were resolved inside take from around it."""
+    made = {*step["elements"], *step["states"], *(v for node in nodes for v in node.outputs)}
+    used = dict.fromkeys([*inputs, *(v for node in nodes for v in node.inputs), *step["results"]])
+    return (*inputs, *(v for v in used if v not in made and v not in inputs))
 
 
 def _renumbered(call: _Call, values: tuple[int, ...]) -> tuple[int, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from archdsl.ir.model import Block, Member, Model
 from archdsl.ir.op import Weight
@@ -24,7 +23,8 @@ def state(model: Model) -> dict[str, Weight]:
         prefix, weights, block = item
         for weight in weights:
             path = prefix + weight.name
-            found.setdefault(path, replace(weight, name=path))
+            if path not in found:
+                found[path] = Weight(path, weight.dims, weight.init, weight.dtype, weight.kind)
         if block is not None:
             waiting.append(_owned(model.blocks[block], prefix))
     return found

@@ -26,6 +26,9 @@ from archdsl.semantics.values import (
 )
 from archdsl.source import Span
 
+LONGEST_LIST = 8
+"""Of a longer list only the beginning is quoted."""
+
 FREE_NAMES = "sizes"
 """A field of this name takes all keyword arguments that are not attributes (`h=heads`)."""
 
@@ -170,24 +173,42 @@ def _reason(error: ErrorDetails) -> str:
     context = error.get("ctx", {})
     match error["type"]:
         case "greater_than_equal":
-            return f"must be at least {context['ge']}, not {error['input']}"
+            return f"must be at least {context['ge']}, not {_shown(error['input'])}"
         case "greater_than":
-            return f"must be more than {context['gt']}, not {error['input']}"
+            return f"must be more than {context['gt']}, not {_shown(error['input'])}"
         case "less_than_equal":
-            return f"must be at most {context['le']}, not {error['input']}"
+            return f"must be at most {context['le']}, not {_shown(error['input'])}"
         case "less_than":
-            return f"must be less than {context['lt']}, not {error['input']}"
+            return f"must be less than {context['lt']}, not {_shown(error['input'])}"
+        case "too_long":
+            return f"has at most {context['max_length']} items, not {context['actual_length']}"
         case "value_error":
             return str(context.get("error", error["msg"]))
         case kind if kind.startswith("int"):
-            return f"must be an integer, not {error['input']!r}"
+            return f"must be an integer, not {_shown(error['input'])}"
         case kind if kind.startswith("float"):
-            return f"must be a number, not {error['input']!r}"
+            return f"must be a number, not {_shown(error['input'])}"
         case kind if kind.startswith("bool"):
-            return f"must be `true` or `false`, not {error['input']!r}"
+            return f"must be `true` or `false`, not {_shown(error['input'])}"
         case _:
             message = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-            return f"must be {message}, not {error['input']!r}"
+            return f"must be {message}, not {_shown(error['input'])}"
+
+
+def _shown(value: object) -> str:
+    """A static value as the language writes it, the beginning of a long one."""
+    match value:
+        case str():
+            text = repr(value)
+        case bool() | None:
+            text = str(value).lower()
+        case tuple() | list():
+            items: list[object] = list(value)[:LONGEST_LIST]  # pyright: ignore[reportUnknownArgumentType]
+            more = ", …" if len(value) > LONGEST_LIST else ""  # pyright: ignore[reportUnknownArgumentType]
+            text = f"[{', '.join(map(_shown, items))}{more}]"
+        case _:
+            text = str(value)
+    return text
 
 
 def _choices(operator: type[Op], attribute: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -169,12 +170,12 @@ class Files:
         if written.is_absolute() or "\\" in item.path or ":" in item.path or "\0" in item.path:
             self.diagnostics.add(outside)
             return None
-        path = (folder / written).resolve()
+        path = resolved(folder / written)
+        if path is None:
+            self.diagnostics.add(problems.file_not_found(item.path_span, item.path))
+            return None
         if not path.is_relative_to(self.root.resolve()):
             self.diagnostics.add(outside)
-            return None
-        if not path.is_file():
-            self.diagnostics.add(problems.file_not_found(item.path_span, item.path))
             return None
         return path
 
@@ -195,16 +196,27 @@ class Files:
         return path.name
 
 
+def resolved(path: Path) -> Path | None:
+    """The path without links and dots; None where it cannot be, as in a loop of links."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):
+        return None
+
+
 def read_source(
     path: Path, name: str, diagnostics: Diagnostics, limits: Limits, span: Span | None
 ) -> Source | None:
     """A file's text; unreadable, oversized or wrongly encoded files are reported."""
     try:
-        if not path.is_file():
+        if not stat.S_ISREG(path.stat().st_mode):
             diagnostics.add(problems.file_not_found(span, name))
             return None
         with path.open("rb") as file:
             data = file.read(limits.file_bytes + 1)
+    except FileNotFoundError:
+        diagnostics.add(problems.file_not_found(span, name))
+        return None
     except OSError as error:
         diagnostics.add(problems.unreadable_file(span, name, error.strerror or str(error)))
         return None
