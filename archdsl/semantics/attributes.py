@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import cast
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -199,16 +200,15 @@ def _shown(value: object) -> str:
     """A static value as the language writes it, the beginning of a long one."""
     match value:
         case str():
-            text = repr(value)
+            return repr(value)
         case bool() | None:
-            text = str(value).lower()
+            return str(value).lower()
         case tuple() | list():
-            items: list[object] = list(value)[:LONGEST_LIST]  # pyright: ignore[reportUnknownArgumentType]
-            more = ", …" if len(value) > LONGEST_LIST else ""  # pyright: ignore[reportUnknownArgumentType]
-            text = f"[{', '.join(map(_shown, items))}{more}]"
+            items = cast("Sequence[object]", value)
+            more = ", …" if len(items) > LONGEST_LIST else ""
+            return f"[{', '.join(map(_shown, items[:LONGEST_LIST]))}{more}]"
         case _:
-            text = str(value)
-    return text
+            return str(value)
 
 
 def _choices(operator: type[Op], attribute: str) -> str | None:
