@@ -62,10 +62,42 @@ def layer(
     op: Op, types: Sequence[TensorType], origins: Sequence[Origin], weights: Sequence[Weight]
 ) -> Layer:
     """The module of an operator in its layer form."""
+    attributes = _attributes(op, origins)
     module = _lower(op, origins, lambda written: written.torch_module(*types))
+    for origin in origins:
+        if _is_parameter(attributes[origin.attribute]):
+            module = _with_keyword(op, types, origin.attribute, attributes, module)
     usual = {weight.name: weight.init for weight in op.weights(*types)}
     inits = tuple((w.name, w.init) for w in weights if usual.get(w.name) != w.init)
-    return Layer(module, _attributes(op, origins), inits)
+    return Layer(module, attributes, inits)
+
+
+def _is_parameter(value: Any) -> bool:
+    """Whether it was written with names, so that whoever edits the file may change it."""
+    return isinstance(value, Written) or (isinstance(value, Dim) and bool(value.origin.symbols))
+
+
+def _with_keyword(
+    op: Op,
+    types: Sequence[TensorType],
+    attribute: str,
+    attributes: Mapping[str, Any],
+    module: Module,
+) -> Module:
+    """The module with a keyword that is left out only because its value is the default."""
+    value = getattr(op, attribute)
+    if attribute in module.kwargs or not isinstance(value, int | float):
+        return module
+    other = not value if isinstance(value, bool) else value + 1
+    try:
+        probe = op.model_copy(update={attribute: other}).torch_module(*types)
+    except Exception:
+        return module
+    added = probe.kwargs.get(attribute)
+    if added != other or probe.kwargs.keys() - module.kwargs.keys() != {attribute}:
+        return module
+    known = {**module.kwargs, attribute: attributes[attribute]}
+    return replace(module, kwargs={name: known[name] for name in probe.kwargs})
 
 
 def function(op: Op, types: Sequence[TensorType], origins: Sequence[Origin]) -> Expression:

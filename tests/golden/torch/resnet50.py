@@ -19,7 +19,15 @@ class Bottleneck(nn.Module):
         hidden = groups * (base * width // 64)
         self.conv1 = nn.Conv2d(C, hidden, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(hidden)
-        self.conv2 = nn.Conv2d(hidden, hidden, 3, stride=stride, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(
+            hidden,
+            hidden,
+            3,
+            stride=stride,
+            padding=1,
+            groups=groups,
+            bias=False,
+        )
         self.bn2 = nn.BatchNorm2d(hidden)
         self.conv3 = nn.Conv2d(hidden, 4 * width, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(4 * width)
