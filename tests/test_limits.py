@@ -11,6 +11,7 @@ import pytest
 
 from archdsl import api
 from archdsl.limits import Limits
+from archdsl.semantics.body import Body
 
 
 def body(statements: str, signature: str = "(x: [N, 4]) -> [N, 4]") -> str:
@@ -71,6 +72,38 @@ def test_a_limit_is_named_in_little_memory(limit: str) -> None:
 def test_limits_are_raised_on_request() -> None:
     text = "edition 2026\n" + body("return x -> repeat 10_001 { relu }")
     assert api.check(text, limits=Limits(repeat_count=20_000)).ok
+
+
+FORESEEN = {
+    "arithmetic": "for i in 0..10_000 { for j in 0..10_000 { y = i * j } }\nreturn x",
+    "in a branch": "for i in 0..10_000 { if i > 0 { for j in 0..200 { y = x } } else {"
+    " for j in 0..300 { y = x } } }\nreturn x",
+    "operators": "for i in 0..10_000 { for j in 0..1_000 { y = x -> relu } }\nreturn x",
+}
+
+
+@pytest.mark.parametrize("statements", list(FORESEEN.values()), ids=list(FORESEEN))
+def test_loops_that_are_too_long_are_refused_before_they_run(
+    statements: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(self: Body, *_: object) -> None:
+        raise AssertionError("a pass was run")
+
+    monkeypatch.setattr(Body, "_assign", run)
+    assert codes(body(statements)) == ["limit-exceeded"]
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "for i in 0..10_000 { for j in 0..10_000 { return x } }\nreturn x",
+        "for i in 0..10_000 { if i == 3 { return x }\nfor j in 0..10_000 { y = x } }\nreturn x",
+        "for i in 0..100 { if i > 100 { for j in 0..10_000 { y = x } } }\nreturn x",
+        "for i in 5..2 { for j in 0..10_000 { for k in 0..10_000 { y = x } } }\nreturn x",
+    ],
+)
+def test_loops_that_end_early_are_not(statements: str) -> None:
+    assert codes(body(statements)) == []
 
 
 # ---------------------------------------------------------------------------- long and deep

@@ -66,7 +66,7 @@ class _Folding:
         if not producer.maps:
             self.folded.append(producer)
         producer.maps.append(affine)
-        producer.node = producer.node.model_copy(update={"outputs": node.outputs})
+        producer.node = producer.node.replaced({"outputs": node.outputs})
         self.producers[node.outputs[0]] = producer
 
     def _keep(self, node: Node) -> None:
@@ -130,10 +130,10 @@ class _Folding:
         bias = arrays[bias_path] if "bias" in weights else None
         arrays[bias_path] = _shifted(bias, scale, shift, numpy_dtype(weight.dtype))
         op = node.op.model_copy(update={"bias": True})
-        self.nodes[producer.place] = node.model_copy(update={"op": op})
+        self.nodes[producer.place] = node.replaced({"op": op})
         bias_weight = Weight("bias", (Dim.of(scale.size),), ZEROS, weight.dtype)
         owned = (*(w for w in member.weights if w.name != "bias"), bias_weight)
-        return member.model_copy(update={"weights": owned})
+        return member.replaced({"weights": owned})
 
 
 def _composed(maps: list[tuple[Array, Array]]) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     BaseModel,
@@ -153,6 +153,16 @@ class Origin:
 class _Frozen(BaseModel):
     # Infinities, as in masks and paddings, have no other exact form in JSON.
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    def replaced(self, changes: Mapping[str, Any]) -> Self:
+        """The same with other fields, as `model_copy`, which takes four times as long."""
+        copy = type(self).__new__(type(self))
+        put = object.__setattr__
+        put(copy, "__dict__", {**self.__dict__, **changes})
+        put(copy, "__pydantic_fields_set__", self.__pydantic_fields_set__ | changes.keys())
+        put(copy, "__pydantic_extra__", None)
+        put(copy, "__pydantic_private__", None)
+        return copy
 
 
 class Member(_Frozen):

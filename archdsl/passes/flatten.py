@@ -186,7 +186,7 @@ class _Flat:
             "origins": (),
             "frames": (),
         }
-        self.nodes.append(node.model_copy(update=changes))
+        self.nodes.append(node.replaced(changes))
 
     def _append_scan(self, call: _Call, node: Node, scan: Scan) -> None:
         """A scan whose steps hold no calls; its values are values of the flat block."""
@@ -205,13 +205,13 @@ class _Flat:
             "results": _renumbered(call, scan.results),
         }
         changes = {
-            "scan": scan.model_copy(update=step),
+            "scan": scan.replaced(step),
             "inputs": _with_taken(_renumbered(call, node.inputs), step, inside),
             "outputs": _renumbered(call, node.outputs),
             "scope": _join(call.prefix, node.scope),
             "frames": (),
         }
-        self.nodes.append(node.model_copy(update=changes))
+        self.nodes.append(node.replaced(changes))
 
     def _add_member(self, call: _Call, path: str, full_path: str) -> None:
         if full_path in self.members:
@@ -219,7 +219,7 @@ class _Flat:
         member = call.block.member[path]
         weights = tuple(call.weight(weight, weight.name) for weight in member.weights)
         changes = {"path": full_path, "weights": weights, "frames": ()}
-        self.members[full_path] = member.model_copy(update=changes)
+        self.members[full_path] = member.replaced(changes)
 
     def _value(self, call: _Call, value: int) -> int:
         inner = call.block.values[value]
@@ -246,7 +246,7 @@ class _Flat:
         """The flat block with all that it has."""
         root = self.model.root
         outputs = tuple(
-            port.model_copy(update={"value": self.root.values[port.value]}) for port in root.outputs
+            port.replaced({"value": self.root.values[port.value]}) for port in root.outputs
         )
         return self._block(outputs, self.nodes, set(range(len(self.values))))
 
@@ -257,8 +257,7 @@ class _Flat:
         fields: dict[str, Any] = {
             **{name: getattr(root, name) for name in _ABOUT},
             "inputs": tuple(
-                port.model_copy(update={"value": self.root.values[port.value]})
-                for port in root.inputs
+                port.replaced({"value": self.root.values[port.value]}) for port in root.inputs
             ),
             "outputs": outputs,
             "values": tuple(self.values),

@@ -15,6 +15,7 @@ from archdsl.semantics.builder import BlockBuilder
 from archdsl.semantics.calls import Calls
 from archdsl.semantics.demands import condition_of
 from archdsl.semantics.expressions import Expressions
+from archdsl.semantics.foresight import PASS_COST, STATEMENT_COST, least_of_loop
 from archdsl.semantics.initialisers import misfit
 from archdsl.semantics.pipelines import Pipelines
 from archdsl.semantics.problem import Problem
@@ -38,10 +39,6 @@ from archdsl.syntax import ast
 
 if TYPE_CHECKING:
     from archdsl.semantics.program import Program
-
-
-STATEMENT_COST = 2
-PASS_COST = 3
 
 
 class Body:
@@ -230,6 +227,7 @@ class Body:
             for name in assigned_names((statement,)):
                 env.variables[name] = UNKNOWN
             return None
+        self.program.demand(least_of_loop(len(passes), statement).steps, statement.span)
         with self.program.deeper(statement.span):
             for value, frame in passes:
                 self.program.step(statement.span, PASS_COST)

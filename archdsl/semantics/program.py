@@ -117,6 +117,11 @@ class Program:
         finally:
             self.leave()
 
+    def demand(self, steps: int, span: Span) -> None:
+        """Refuse at once what takes more steps than are left."""
+        if self.spent.steps + steps > self.limits.expansion_steps:
+            raise self._exceeded("expansion_steps", span)
+
     def foresee(self, passes: int, before: tuple[int, int], span: Span) -> None:
         """Refuse at once what equal further passes will exceed; `before` is what `counts` were."""
         for limit, now, then in zip(
