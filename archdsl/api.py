@@ -304,4 +304,4 @@ def _arrays(weights: Weights | None) -> Any:
 
 def _array(value: Any) -> Any:
     """A tensor or an array as an array."""
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
+    return value.numpy(force=True) if hasattr(value, "detach") else value
