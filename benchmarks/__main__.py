@@ -28,11 +28,13 @@ SECTIONS = {
     "latency": "benchmarks.latency",
     "construction": "benchmarks.construction",
     "scaling": "benchmarks.scaling",
+    "sequences": "benchmarks.sequences",
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 REMARKS = "## Remarks"
 PACKAGES = (
     "archdsl", "torch", "torchvision", "onnxscript", "onnx", "onnxruntime", "onnxslim", "onnxsim",
+    "transformers",
     "pydantic", "lark",
 )  # fmt: skip
 

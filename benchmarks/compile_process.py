@@ -1,14 +1,14 @@
-"""One compilation in a process of its own: `check` or `export`, and a file; prints JSON."""
+"""One compilation in a process of its own: what to do, and with which spec; prints JSON."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 from archdsl import api
-from archdsl.backends import onnx_export  # noqa: F401  (importing is measured elsewhere)
 from archdsl.limits import Limits
 
 BOUNDLESS = Limits(file_bytes=2**30, expansion_steps=2**40, expanded_nodes=2**40)
@@ -22,17 +22,25 @@ def peak_megabytes() -> float:
     raise RuntimeError("the kernel does not say how much memory was used")
 
 
-def main(what: str, path: Path) -> None:
+def main(what: str, spec: str) -> None:
     """Compile once, and say what it took."""
+    if what == "export":
+        import_module("archdsl.backends.onnx_export")  # loading onnx is measured elsewhere
     began = time.perf_counter()
-    if what == "check":
-        result = api.check(path, limits=BOUNDLESS)
-        assert result.ok, str(result)
-    else:
-        api.load(path, limits=BOUNDLESS).save_onnx(path.with_suffix(".onnx"))
+    match what:
+        case "check":
+            result = api.check(spec, limits=BOUNDLESS)
+            assert result.ok, str(result)
+        case "summary":
+            print(api.load(spec).summary(), file=sys.stderr)
+        case "export":
+            path = Path(spec).with_suffix(".onnx")
+            api.load(spec, limits=BOUNDLESS).save_onnx(path)
+        case _:
+            raise ValueError(what)
     seconds = time.perf_counter() - began
     print(json.dumps({"seconds": seconds, "megabytes": peak_megabytes()}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(*sys.argv[1:])
