@@ -46,6 +46,11 @@ class Layer:
     attributes: Mapping[str, Any]
     inits: tuple[tuple[str, Init], ...] = ()
 
+    def in_place(self) -> Layer:
+        """The same, writing over its input."""
+        kwargs = {**self.module.kwargs, "inplace": True}
+        return replace(self, module=replace(self.module, kwargs=kwargs))
+
 
 @dataclass(frozen=True, slots=True)
 class Instance:

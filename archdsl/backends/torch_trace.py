@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
+from archdsl.backends.torch_inplace import overwriting
 from archdsl.backends.torch_lowering import (
     Instance,
     Made,
@@ -151,6 +152,7 @@ class _Tracer:
         for node in every_node(self.block.nodes):
             if node.member is not None:
                 self.first_use.setdefault(node.member, node)
+        self.overwriting = overwriting(self.block)
         outputs = self.block.outputs
         self.needed = _needed(self.block.nodes, {p.value for p in outputs if not p.training})
         self.needed_in_training = _needed(self.block.nodes, {port.value for port in outputs})
@@ -224,7 +226,8 @@ class _Tracer:
             return self._instance(member, self.model.blocks[member.block], node)
         if node is None or node.op is None:
             raise InternalError(f"nothing says what layer {member.path} is")
-        return layer(node.op, self._types(node), node.origins, member.weights)
+        made = layer(node.op, self._types(node), node.origins, member.weights)
+        return made.in_place() if member.path in self.overwriting else made
 
     def _instance(self, member: Member, block: Block, node: Node | None) -> Instance:
         values: dict[str, Any] = static_names(block)

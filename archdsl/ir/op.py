@@ -73,6 +73,12 @@ class Op(BaseModel):
     leading_outputs: ClassVar[int | None] = None
     """How many outputs flow on along an arrow, when the others are by-products such as states."""
 
+    frees_output: ClassVar[bool] = False
+    """Whether PyTorch's gradient does not need its output, so that what follows may overwrite it."""
+
+    overwrites: ClassVar[bool] = False
+    """Whether its `nn.Module` takes `inplace=True`, and its gradient then needs no input."""
+
     weight_output_axis: ClassVar[int | None] = None
     """Axis of `weight` that is the output channel, when a following affine map can be folded in."""
 

@@ -43,6 +43,7 @@ class Conv(Op, layer="Conv"):
     Example: `x -> Conv(8, 3, padding=1)`
     """
 
+    frees_output = True
     positional = ("out_channels", "kernel_size")
     weight_output_axis = 0
 
@@ -163,6 +164,7 @@ class ConvTranspose(Op, layer="ConvTranspose"):
     Example: `x -> ConvTranspose(8, 2, stride=2)`
     """
 
+    frees_output = True
     positional = ("out_channels", "kernel_size")
 
     out_channels: Positive

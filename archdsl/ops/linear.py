@@ -26,6 +26,7 @@ class Linear(Op, layer="Linear"):
     Example: `x -> Linear(8)`
     """
 
+    frees_output = True
     positional = ("out_features",)
     weight_output_axis = 0
 

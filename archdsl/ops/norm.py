@@ -37,6 +37,7 @@ class BatchNorm(Op, layer="BatchNorm"):
     Example: `x -> BatchNorm`
     """
 
+    frees_output = True
     eps: Epsilon = 1e-5
     momentum: Probability | None = 0.1
     """None averages over all batches seen."""
@@ -92,6 +93,7 @@ class LayerNorm(Op, layer="LayerNorm"):
     Example: `x -> LayerNorm`
     """
 
+    frees_output = True
     positional = ("axes",)
 
     axes: Positive = 1
@@ -198,6 +200,7 @@ class GroupNorm(Op, layer="GroupNorm"):
     Example: `x -> GroupNorm(2)`
     """
 
+    frees_output = True
     positional = ("num_groups",)
 
     num_groups: Positive
@@ -273,6 +276,7 @@ class InstanceNorm(Op, layer="InstanceNorm"):
     Example: `x -> InstanceNorm`
     """
 
+    frees_output = True
     eps: Epsilon = 1e-5
     momentum: Probability = 0.1
     affine: bool = False

@@ -22,6 +22,7 @@ class ReLU(Activation, layer="ReLU", function="relu"):
     Example: `x -> relu`
     """
 
+    overwrites = True
     torch_layer = "nn.ReLU"
     torch_function = "F.relu"
     onnx_type = "Relu"
@@ -37,6 +38,7 @@ class ReLU6(Activation, layer="ReLU6", function="relu6"):
     Example: `x -> ReLU6`
     """
 
+    overwrites = True
     torch_layer = "nn.ReLU6"
     torch_function = "F.relu6"
 

@@ -24,7 +24,7 @@ class ConvBNReLU(nn.Sequential):
                 bias=False,
             ),
             nn.BatchNorm2d(width),
-            nn.ReLU6(),
+            nn.ReLU6(inplace=True),
         )
 
 

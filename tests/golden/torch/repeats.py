@@ -5,7 +5,11 @@ from torch import nn
 
 class Unit(nn.Sequential):
     def __init__(self, C, width):
-        super().__init__(nn.Conv2d(C, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
+        super().__init__(
+            nn.Conv2d(C, width, 3, padding=1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        )
 
 
 class Stage(nn.Module):

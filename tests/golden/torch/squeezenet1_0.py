@@ -30,7 +30,7 @@ class SqueezeNet(nn.Module):
         super().__init__()
         self.features = nn.Sequential(
             nn.Conv2d(3, width, kernel_size, stride=2),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.MaxPool2d(3, stride=2, ceil_mode=True),
             Fire(width, 16),
             Fire(128, 16),
@@ -43,7 +43,11 @@ class SqueezeNet(nn.Module):
             nn.MaxPool2d(3, stride=2, ceil_mode=True),
             Fire(512, 64),
         )
-        self.classifier = nn.Sequential(nn.Dropout(0.5), nn.Conv2d(512, classes, 1), nn.ReLU())
+        self.classifier = nn.Sequential(
+            nn.Dropout(0.5),
+            nn.Conv2d(512, classes, 1),
+            nn.ReLU(inplace=True),
+        )
 
     def forward(self, image):
         x = self.features(image)  # [N, 512, (H + 11)//16 - 1, (W + 11)//16 - 1]

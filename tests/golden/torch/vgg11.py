@@ -38,10 +38,10 @@ class VGG(nn.Module):
         )
         self.classifier = nn.Sequential(
             nn.Linear(25088, 4096),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Dropout(0.5),
             nn.Linear(4096, 4096),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Dropout(0.5),
             nn.Linear(4096, classes),
         )
