@@ -74,7 +74,7 @@ class Op(BaseModel):
     """How many outputs flow on along an arrow, when the others are by-products such as states."""
 
     frees_output: ClassVar[bool] = False
-    """Whether PyTorch's gradient does not need its output, so that what follows may overwrite it."""
+    """Whether PyTorch's gradient needs no output of it, so that what follows may overwrite it."""
 
     overwrites: ClassVar[bool] = False
     """Whether its `nn.Module` takes `inplace=True`, and its gradient then needs no input."""
