@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -19,11 +20,11 @@ import transformers as hf
 from torch import nn
 
 from archdsl import api
-from archdsl.backends.running import output_names
+from archdsl.backends.running import output_names, run_torch
 from archdsl.backends.torch_source import root_class
 from archdsl.backends.verify import RELATIVE_BOUND
 from archdsl.backends.weights import WeightsMismatchError
-from archdsl.compiler import compile_text
+from archdsl.diagnostics import ArchError, Diagnostic, GivenError
 from archdsl.resources import shipped_models
 
 Inputs = tuple[torch.Tensor, ...]
@@ -400,8 +401,8 @@ def test_onnx_runtime_agrees(name: str, opset: int) -> None:
         graph.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     names = [port.name for port in network.ir.root.inputs]
-    for (batch, length), padding in zip(SIZES, ["none", "left", "right", "left", "right"]):
-        inputs = inputs_of(name, batch, length, padding)
+    for place, (batch, length) in enumerate(SIZES):
+        inputs = inputs_of(name, batch, length, PADDING[place % 3])
         feed = {port: x.numpy() for port, x in zip(names, inputs, strict=True)}
         found = session.run(output_names(network.ir), feed)
         with torch.inference_mode():
@@ -409,3 +410,82 @@ def test_onnx_runtime_agrees(name: str, opset: int) -> None:
         for mine, single, double in zip(found, singles, doubles, strict=True):
             allowed = min(RELATIVE_BOUND, 4 * error(single, double) + 1e-6)
             assert error(torch.from_numpy(mine), double) <= allowed
+
+
+# ----------------------------------------------------------------------------------------- refusals
+
+
+def refusal(
+    spec: str, model: str, change: tuple[str, str] | None = None, **given: Any
+) -> Diagnostic:
+    """The one thing that is wrong with a spec after a change, or with other settings."""
+    text = spec_named(spec).read_text("utf-8")
+    if change is not None:
+        assert change[0] in text
+        text = text.replace(*change)
+    with pytest.raises(ArchError) as caught:
+        api.load(text, model, **given)
+    (found,) = caught.value.diagnostics
+    return found
+
+
+def spec_named(stem: str) -> Path:
+    (path,) = {path for path in shipped_models().values() if path.stem == stem}
+    return path
+
+
+@pytest.mark.parametrize(
+    ("spec", "model", "settings"),
+    [
+        ("gpt2", "GPT2", {"layers": 1, "heads": 5, "width": 64}),
+        ("bert", "BERT", {"layers": 1, "heads": 5, "width": 64}),
+        ("llama", "LLaMA", {"layers": 1, "heads": 5, "width": 64, "hidden": 8}),
+    ],
+)
+def test_heads_must_divide_the_width(spec: str, model: str, settings: dict[str, int]) -> None:
+    found = refusal(spec, model, **settings)
+    assert found.code == "requirement-failed"
+    assert found.message == "a width of 64 does not split into 5 heads"
+
+
+def test_heads_must_share_evenly_and_turn_in_pairs() -> None:
+    small = {"layers": 1, "heads": 4, "width": 64, "hidden": 8}
+    found = refusal("llama", "LLaMA", groups=3, **small)
+    assert found.message == "4 heads do not share 3 heads of keys evenly"
+    text = spec_named("llama").read_text("utf-8")
+    with pytest.raises(ArchError, match=r"turned in pairs, but 15 of float32\[B, 4, T, 15\]"):
+        api.load(text, "LLaMA", **{**small, "width": 60})
+
+
+@pytest.mark.parametrize(("spec", "model"), [("gpt2", "gpt2"), ("bert", "bert_base")])
+def test_a_sequence_must_not_be_longer_than_the_table(spec: str, model: str) -> None:
+    found = refusal(spec, model, dims={"T": 2000})
+    assert found.code == "requirement-failed"
+    assert re.match(r"a sequence of 2000 is longer than the table of (1024|512)", found.message)
+
+
+def test_a_model_must_say_how_long_a_sequence_may_be() -> None:
+    bound = "require T <= positions,"
+    found = refusal("gpt2", "gpt2", (f"  {bound}", "  require T >= 1,"))
+    assert found.code == "requirement-not-met"
+    assert "requires `T <= 1024`" in found.message
+    assert ("T", 1025) in found.counterexample
+    assert any("write `require T <= 1024`" in text for text in found.help)
+
+
+def test_a_longer_sequence_is_refused_at_run_time() -> None:
+    network = KINDS["gpt2"].network()
+    with pytest.raises(GivenError, match="T <= 40"):
+        run_torch(network.to_torch(), network.ir, {"input_ids": words(1, 41).numpy()})
+
+
+def test_tokens_are_integers_and_masks_are_truths_of_the_same_places() -> None:
+    found = refusal("gpt2", "gpt2", ("(input_ids: int64[B, T])", "(input_ids: [B, T])"))
+    assert (found.code, found.help) == ("dtype-mismatch", ("convert it with `cast(int64)`",))
+    wrong = ("attention_mask: bool[B, T]", "attention_mask: int64[B, T]")
+    found = refusal("bert", "bert_base", wrong)
+    assert (found.code, found.help) == ("dtype-mismatch", ("convert it with `cast(bool)`",))
+    wrong = ("attention_mask: bool[B, T]", "attention_mask: bool[B, S]")
+    found = refusal("bert", "bert_base", wrong)
+    assert found.code == "input-size-mismatch"
+    assert "must be `T`, but is S" in found.message
