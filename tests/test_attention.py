@@ -272,3 +272,18 @@ def test_rotary_has_the_bits_of_the_usual_code() -> None:
     turned = torch.cat((-x[..., 4:], x[..., :4]), dim=-1)
     wanted = x * whole.cos().unsqueeze(1) + turned * whole.sin().unsqueeze(1)
     assert torch.equal(api.load(text).to_torch()(x), wanted)
+
+
+def test_a_row_of_the_least_numbers_is_not_a_row_of_nothing() -> None:
+    """What is added to the scores may be so low that they are all the same: their mean is due."""
+    text = """edition 2026
+model m(q: [B, H, T, 8], k: [B, H, S, 8], v: [B, H, S, 8], bias: [B, 1, T, S]) -> y: [B, H, T, 8] {
+  return scaled_dot_product_attention(q, k, v, bias)
+}
+"""
+    q, k, v = torch.randn(2, 3, 4, 8), torch.randn(2, 3, 5, 8), torch.randn(2, 3, 5, 8)
+    bias = torch.randn(2, 1, 4, 5)
+    bias[:, :, 0] = torch.finfo(bias.dtype).min
+    network = api.load(text)
+    compare(network, [(q, k, v, bias)])
+    assert torch.allclose(network.to_torch()(q, k, v, bias)[:, :, 0], v.mean(2), atol=1e-6)

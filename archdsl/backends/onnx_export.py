@@ -15,7 +15,14 @@ from onnx import ModelProto
 from archdsl.backends.fold_affine import Arrays, fold_affine
 from archdsl.backends.onnx_file import Initializer, attach, write
 from archdsl.backends.onnx_lowering import NotExportableError, Refusal, lower
-from archdsl.backends.weights import WeightsMismatchError, compare, initial_weight, known_shape
+from archdsl.backends.weights import (
+    WeightsMismatchError,
+    array_place,
+    compare,
+    initial_weight,
+    known_shape,
+    once,
+)
 from archdsl.ir.lowering import Operand
 from archdsl.ir.model import Block, Model
 from archdsl.ir.proof import Compare
@@ -139,6 +146,7 @@ def _arrays(request: Request) -> Arrays:
     given = request.weights
     if given is None:
         return {path: partial(initial_weight, w, request.seed) for path, w in expected.items()}
+    given = once(expected, given, array_place)
     report = compare(expected, given)
     if report.missing:
         # Weights that only training uses, and counters, may be missing.
