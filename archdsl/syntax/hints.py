@@ -12,6 +12,8 @@ _BY_TOKEN = {
     ")": "a bracket is closed that was not opened, or an argument is missing",
     ",": "arguments are separated by one comma; statements by a new line or `;`",
 }
+_BEFORE_VALUES = {"", "return", "yield", "in", "{", "(", "[", ",", "=", ";", ":"}
+"""What a value would have to follow."""
 _PYTHON = {
     "def": "a reusable part is a `block Name(parameters)(inputs) { … }`",
     "class": "a reusable part is a `block Name(parameters)(inputs) { … }`",
@@ -28,6 +30,8 @@ def hint_for(token: Token, before: str) -> str | None:
     if words == ["->", "if"]:
         return "after `->`, a choice stands in brackets: `-> (if … then … else …)`"
     last_word = words[-1] if words else ""
+    if token == "->" and last_word not in _BEFORE_VALUES and before[-1:] not in _BEFORE_VALUES:
+        return "a pipeline stands in brackets here: `(x -> …)`"
     for word in (str(token), last_word):
         if word in _PYTHON:
             return _PYTHON[word]
