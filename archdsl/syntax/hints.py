@@ -21,6 +21,7 @@ _PYTHON = {
     "lambda": "there are no functions to write; make a `block`",
     "while": "loops are `for i in a..b { … }` and `repeat n { … }`, so that every program ends",
     "let": "a name is bound by `name = value`",
+    "scan": "a scan begins a pipeline: `ys = scan x over xs(axis=T) { … }`",
 }
 
 
