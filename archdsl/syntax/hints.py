@@ -7,13 +7,11 @@ from lark import Token
 _BY_TOKEN = {
     "=": "compare with `==`; `=` binds a name or gives an argument",
     ":": "a label stands before a layer, `name: Layer(…)`",
-    "->": "a pipeline needs a value on the left of `->`",
+    "->": "a pipeline stands in brackets here: `(x -> …)`",
     "}": "this closes a scope that was not opened, or something before it is unfinished",
     ")": "a bracket is closed that was not opened, or an argument is missing",
     ",": "arguments are separated by one comma; statements by a new line or `;`",
 }
-_BEFORE_VALUES = {"", "return", "yield", "in", "{", "(", "[", ",", "=", ";", ":"}
-"""What a value would have to follow."""
 _PYTHON = {
     "def": "a reusable part is a `block Name(parameters)(inputs) { … }`",
     "class": "a reusable part is a `block Name(parameters)(inputs) { … }`",
@@ -31,8 +29,8 @@ def hint_for(token: Token, before: str) -> str | None:
     if words == ["->", "if"]:
         return "after `->`, a choice stands in brackets: `-> (if … then … else …)`"
     last_word = words[-1] if words else ""
-    if token == "->" and last_word not in _BEFORE_VALUES and before[-1:] not in _BEFORE_VALUES:
-        return "a pipeline stands in brackets here: `(x -> …)`"
+    if token == ">" and before.endswith("-"):
+        return "a pipeline needs a value on the left of `->`"
     for word in (str(token), last_word):
         if word in _PYTHON:
             return _PYTHON[word]
