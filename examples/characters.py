@@ -22,8 +22,8 @@ from torch.nn import functional as F
 import archdsl
 
 FOLDER = Path("build") / "demo"
-STEPS, BATCH, LENGTH = 350, 32, 64
-REQUIRED_BITS = 2.75
+STEPS, BATCH, LENGTH = 300, 32, 64
+REQUIRED_BITS = 2.5
 WRITTEN, SHARPNESS = 160, 2.0
 PROMPT = "Return "
 
