@@ -260,7 +260,7 @@ def _expect_indices(indices: TensorType) -> None:
     if indices.dtype not in INDEX_TYPES:
         raise ShapeError(
             f"indices must be int32 or int64, but are {indices}",
-            help="convert them with `cast(int64)`",
+            help="declare them as integers, `int64[…]`, or convert them with `cast(int64)`",
             inputs=(0,),
             code="dtype-mismatch",
         )
