@@ -20,6 +20,7 @@ from archdsl.ir.lowering import Operand
 from archdsl.ir.model import Block, Model
 from archdsl.ir.proof import Compare
 from archdsl.passes.flatten import flatten
+from archdsl.passes.fuse import for_onnx
 from archdsl.passes.state import state
 from archdsl.version import VERSION
 
@@ -97,7 +98,8 @@ class Request:
 def prepare(request: Request) -> tuple[ModelProto, list[Initializer]]:
     """The model without its weights, and the weights in order, not yet computed."""
     _demand_opset(request.opset)
-    block = flatten(request.model, keep_training=request.training_outputs)
+    model = for_onnx(request.model, request.opset)
+    block = flatten(model, keep_training=request.training_outputs)
     arrays = _arrays(request)
     if request.fold:
         block, arrays = fold_affine(block, arrays)
@@ -130,7 +132,7 @@ def _demand_opset(opset: int) -> None:
 def _lower_unfolded(model: Model, opset: int, training_outputs: bool) -> frozenset[str]:
     """The paths of the weights that the unfolded graph needs."""
     _demand_opset(opset)
-    block = flatten(model, keep_training=training_outputs)
+    block = flatten(for_onnx(model, opset), keep_training=training_outputs)
     return lower(block, model.name, opset).paths
 
 

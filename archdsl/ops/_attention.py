@@ -9,9 +9,10 @@ from typing import Final
 from archdsl.ir.conditions import Compare
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import OnnxGraph, Operand
+from archdsl.ir.proof import Facts
 from archdsl.ir.types import DType, TensorType
 from archdsl.ops import _predicate_onnx
-from archdsl.ops._predicate import Grid
+from archdsl.ops._predicate import Grid, keeps_some
 
 LOWEST: Final = {
     DType.FLOAT16: -65504.0,
@@ -40,9 +41,9 @@ class Mask:
 
 @dataclass(frozen=True, slots=True)
 class Masking:
-    """What keeps queries from keys: being earlier, truth values, and what is added to scores."""
+    """What keeps queries from keys: their places, truth values, and what is added to scores."""
 
-    is_causal: bool = False
+    grid: Grid | None = None
     mask: Mask | None = None
     bias: Operand | None = None
 
@@ -95,26 +96,26 @@ def _grouped(x: TensorType, heads: Dim) -> TensorType:
 def _weights(g: OnnxGraph, scores: Operand, masking: Masking) -> Operand:
     """The softmax of the scores; 0 in rows of which nothing is kept."""
     if masking.bias is not None:
-        return _biased(g, scores, masking.bias, masking.is_causal)
+        return _biased(g, scores, masking.bias, masking.grid)
     type, dtype = scores.type, scores.type.dtype
-    mask = _with_causal(g, type, masking)
+    mask = _with_places(g, masking)
     if mask is None:
         return _softmax(g, scores)
     # Minus infinity would make NaN of a row of which nothing is kept.
     lowest = g.constant(LOWEST[dtype], dtype)
     weights = _softmax(g, mask.choose(g, scores, lowest, type))
-    if masking.mask is None:
+    grid = masking.grid
+    if masking.mask is None and grid and keeps_some(Facts(), grid, type.dims[-1]):
         return weights
     return mask.choose(g, weights, g.constant(0.0, dtype), type)
 
 
-def _with_causal(g: OnnxGraph, scores: TensorType, masking: Masking) -> Mask | None:
-    if not masking.is_causal:
-        return masking.mask
-    grid = causal(scores.dims[-2], scores.dims[-1])
-    if masking.mask is None:
+def _with_places(g: OnnxGraph, masking: Masking) -> Mask | None:
+    grid, mask = masking.grid, masking.mask
+    if grid is None:
+        return mask
+    if mask is None:
         return Mask(_predicate_onnx.kept(g, grid))
-    mask = masking.mask
     if mask.drops:
         grid = Grid(grid.predicate.negated(), grid.sizes, grid.rank)
     static = _predicate_onnx.kept(g, grid)
@@ -123,17 +124,23 @@ def _with_causal(g: OnnxGraph, scores: TensorType, masking: Masking) -> Mask | N
     return Mask(both, mask.drops)
 
 
-def _biased(g: OnnxGraph, scores: Operand, bias: Operand, is_causal: bool) -> Operand:
+def _biased(g: OnnxGraph, scores: Operand, bias: Operand, grid: Grid | None) -> Operand:
     """The softmax of a sum whose rows may be minus infinity altogether, where torch has 0."""
     type, dtype = scores.type, scores.type.dtype
     nothing = g.constant(-inf, dtype)
-    if is_causal:
-        static = _predicate_onnx.kept(g, causal(type.dims[-2], type.dims[-1]))
-        wide = _predicate_onnx.joined(static.type, bias.type).with_dtype(dtype)
-        bias = g.node("Where", static, bias, nothing, type=wide)
+    if grid is not None:
+        bias = kept_of(g, grid, bias)
     total = g.node("Add", scores, bias, type=type)
     dropped = g.node("Equal", total, nothing, type=type.with_dtype(DType.BOOL))
     return g.node("Where", dropped, g.constant(0.0, dtype), _softmax(g, total), type=type)
+
+
+def kept_of(g: OnnxGraph, grid: Grid, bias: Operand) -> Operand:
+    """What is added to scores, and minus infinity where a condition does not hold."""
+    static = _predicate_onnx.kept(g, grid)
+    dtype = bias.type.dtype
+    wide = _predicate_onnx.joined(static.type.with_dtype(dtype), bias.type)
+    return g.node("Where", static, bias, g.constant(-inf, dtype), type=wide)
 
 
 def _softmax(g: OnnxGraph, scores: Operand) -> Operand:

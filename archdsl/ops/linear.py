@@ -2,6 +2,7 @@
 
 from itertools import zip_longest
 from math import prod
+from typing import TYPE_CHECKING
 
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
@@ -11,6 +12,9 @@ from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._broadcast import broadcast
 from archdsl.ops._fields import Positive
 from archdsl.ops._weights import dtype_argument, known_width, uniform_over
+
+if TYPE_CHECKING:
+    from archdsl.ir.fusion import Fusion, Site
 
 INDEX_TYPES = (DType.INT32, DType.INT64)
 """What torch takes for an index into a table; ONNX takes the same two."""
@@ -234,6 +238,12 @@ class MatMul(Op, function="matmul"):
     def onnx(self, g: OnnxGraph, left: Operand, right: Operand) -> Operand:
         batch = _larger_batch(left.type, right.type)
         return g.node("MatMul", left, right, type=_product(left.type, right.type, batch))
+
+    def fusion(self, site: "Site") -> "Fusion | None":
+        # Only networks with products of several values load what attention consists of.
+        from archdsl.ops._written_attention import attention
+
+        return attention(site)
 
 
 def _batch(x: TensorType) -> TensorType:
