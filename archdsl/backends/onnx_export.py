@@ -15,6 +15,7 @@ from onnx import ModelProto
 from archdsl.backends.fold_affine import Arrays, fold_affine
 from archdsl.backends.onnx_file import Initializer, attach, write
 from archdsl.backends.onnx_lowering import NotExportableError, Refusal, lower
+from archdsl.backends.onnx_turning import turn_weights
 from archdsl.backends.weights import WeightsMismatchError, compare, initial_weight, known_shape
 from archdsl.ir.lowering import Operand
 from archdsl.ir.model import Block, Model
@@ -104,12 +105,13 @@ def prepare(request: Request) -> tuple[ModelProto, list[Initializer]]:
     if request.fold:
         block, arrays = fold_affine(block, arrays)
     lowered = lower(block, request.model.name, request.opset)
+    if request.fold:
+        lowered = turn_weights(lowered)
     proto = _model(request.model, request.opset)
     proto.graph.MergeFrom(lowered.graph)
     initializers = [_initializer(o, arrays[path]) for path, o in lowered.weights.items()]
     initializers += [
-        _initializer(packing.operand, partial(packing.array, arrays))
-        for packing in lowered.packings
+        _initializer(made.operand, partial(made.array, arrays)) for made in lowered.made
     ]
     return proto, initializers
 
