@@ -14,7 +14,16 @@ from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops import _predicate_onnx, _predicate_torch
-from archdsl.ops._attention import LOWEST, Mask, Masking, attended, causal, kept_of, scaled
+from archdsl.ops._attention import (
+    LOWEST,
+    Mask,
+    Masking,
+    attended,
+    causal,
+    kept_of,
+    kept_with,
+    scaled,
+)
 from archdsl.ops._broadcast import broadcast
 from archdsl.ops._fields import Probability
 from archdsl.ops._predicate import Grid, by_position, check_predicate
@@ -304,8 +313,7 @@ def _with_places(g: OnnxGraph, grid: Grid, mask: Operand | None) -> Operand:
     """A mask that lets through only what a condition on places does too."""
     if mask is not None and mask.type.dtype is not DType.BOOL:
         return kept_of(g, grid, mask)
-    kept = _predicate_onnx.kept(g, grid)
-    return kept if mask is None else _predicate_onnx.both(g, kept, mask)
+    return _predicate_onnx.kept(g, grid) if mask is None else kept_with(g, grid, mask)
 
 
 def _whole(g: OnnxGraph, mask: Operand, queries: Dim, keys: Dim) -> Operand:
