@@ -13,6 +13,7 @@ import numpy as np
 from onnx import ModelProto
 
 from archdsl.backends.fold_affine import Arrays, fold_affine
+from archdsl.backends.fold_siblings import fold_siblings
 from archdsl.backends.onnx_file import Initializer, attach, write
 from archdsl.backends.onnx_lowering import NotExportableError, Refusal, lower
 from archdsl.backends.onnx_turning import turn_weights
@@ -103,7 +104,7 @@ def prepare(request: Request) -> tuple[ModelProto, list[Initializer]]:
     block = flatten(model, keep_training=request.training_outputs)
     arrays = _arrays(request)
     if request.fold:
-        block, arrays = fold_affine(block, arrays)
+        block, arrays = fold_siblings(*fold_affine(block, arrays))
     lowered = lower(block, request.model.name, request.opset)
     if request.fold:
         lowered = turn_weights(lowered)

@@ -1,7 +1,7 @@
 """The contract of an operator, its weights, and the registry that fills itself."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -135,6 +135,14 @@ class Op(BaseModel):
 
     def as_affine(self, weights: Mapping[str, Any]) -> tuple[Any, Any] | None:
         """(scale, shift) per channel, from float64 arrays, if in inference it is just that."""
+        return None
+
+    def beside(self, others: Sequence["Op"], *inputs: TensorType) -> "tuple[Op, Op] | None":
+        """One layer for this one and others of the same inputs, if that is worth while.
+
+        Its weights are theirs, one after the other along the first axis. The second operator
+        takes its output apart into theirs.
+        """
         return None
 
     def fusion(self, site: "Site") -> "Fusion | None":

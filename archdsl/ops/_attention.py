@@ -167,7 +167,9 @@ def _far(g: OnnxGraph, kept: Operand, dtype: DType) -> Operand:
     """
     choices = g.constant(0.0, dtype), g.constant(LOWEST[dtype] / 2, dtype)
     type = kept.type.with_dtype(dtype)
-    return g.shared(_SCOPE, ("far", kept.name, dtype), lambda: g.node("Where", kept, *choices, type=type))
+    return g.shared(
+        _SCOPE, ("far", kept.name, dtype), lambda: g.node("Where", kept, *choices, type=type)
+    )
 
 
 def _present(g: OnnxGraph, bias: Operand) -> Operand:

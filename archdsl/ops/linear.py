@@ -1,5 +1,6 @@
 """Matrix products: linear layers, embeddings, and products of tensors."""
 
+from collections.abc import Sequence
 from itertools import zip_longest
 from math import prod
 from typing import TYPE_CHECKING
@@ -63,6 +64,19 @@ class Linear(Op, layer="Linear"):
 
     def onnx(self, g: OnnxGraph, x: Operand) -> Operand:
         return affine_map(g, x, g.weight("weight"), g.weight("bias") if self.bias else None)
+
+    def beside(self, others: Sequence[Op], *inputs: TensorType) -> tuple[Op, Op] | None:
+        # A product and a sum for each become one of both, and what takes them apart.
+        if not self.bias or inputs[0].rank == 2:
+            return None
+        from archdsl.ops.joining import Split
+
+        layers = [self, *(op for op in others if isinstance(op, Linear) and op.bias)]
+        if len(layers) <= len(others):
+            return None
+        widths = tuple(Dim.of(layer.out_features) for layer in layers)
+        wide = Linear(out_features=sum(layer.out_features for layer in layers))
+        return wide, Split(parts=widths, axis=-1)
 
 
 class LinearFunction(Op, function="linear"):

@@ -187,8 +187,11 @@ def attends(
 
 
 def sees(
-    predicate: str, keep: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], *masks: Given,
-    values: Any = None, **settings: Any,
+    predicate: str,
+    keep: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    *masks: Given,
+    values: Any = None,
+    **settings: Any,
 ) -> Case:
     """Attention with a condition on places, which torch is told as a mask."""
 
@@ -200,9 +203,7 @@ def sees(
             found = found & mask if is_bool else torch.where(found, mask, -torch.inf)
         return F.scaled_dot_product_attention(q, k, v, found, **settings)
 
-    return replace(
-        attends(*masks, values=values, predicate=predicate, **settings), oracle=oracle
-    )
+    return replace(attends(*masks, values=values, predicate=predicate, **settings), oracle=oracle)
 
 
 SDPA: list[Case | Refused] = [
