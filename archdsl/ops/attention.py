@@ -296,7 +296,7 @@ class ScaledDotProductAttention(Op, function="scaled_dot_product_attention"):
         if self.predicate is not None and grid is not None:
             mask = _with_places(g, grid, attn_mask)
         if mask is not None:
-            mask = _whole(g, mask, query.type.dims[-2], key.type.dims[-2])
+            mask = _whole(g, _above_lowest(g, mask), query.type.dims[-2], key.type.dims[-2])
         return g.node(
             "Attention",
             query,
@@ -314,6 +314,21 @@ def _with_places(g: OnnxGraph, grid: Grid, mask: Operand | None) -> Operand:
     if mask is not None and mask.type.dtype is not DType.BOOL:
         return kept_of(g, grid, mask)
     return _predicate_onnx.kept(g, grid) if mask is None else kept_with(g, grid, mask)
+
+
+def _above_lowest(g: OnnxGraph, mask: Operand) -> Operand:
+    """A mask without the least finite number, which ONNX Runtime takes for minus infinity."""
+    type = mask.type
+    if type.dtype is DType.BOOL:
+        return mask
+    lowest = g.constant(LOWEST[type.dtype], type.dtype)
+    above = g.constant(0.999 * LOWEST[type.dtype], type.dtype)
+
+    def replaced() -> Operand:
+        found = g.node("Equal", mask, lowest, type=type.with_dtype(DType.BOOL))
+        return g.node("Where", found, above, mask, type=type)
+
+    return g.shared("masks", ("above", mask.name), replaced)
 
 
 def _whole(g: OnnxGraph, mask: Operand, queries: Dim, keys: Dim) -> Operand:

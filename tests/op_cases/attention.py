@@ -163,6 +163,11 @@ def added(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return np.where(keep, generator.standard_normal(shape), -np.inf)
 
 
+def lowest(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros and the least finite number, every second row of it alone."""
+    return np.where(some_rows_empty(generator, shape), 0.0, LOWEST)
+
+
 def attends(
     *masks: Given,
     key: Given = KEY,
@@ -239,6 +244,7 @@ SDPA: list[Case | Refused] = [
         attends(("float32", dims), values=added)
         for dims in (("Q", "K"), ("B", 4, "Q", "K"), (1, "K"), ("B", 1, "Q", "K"))
     ),
+    *(attends(("float32", dims), values=lowest) for dims in (("Q", "K"), ("B", 1, 1, "K"))),
     attends(key=SHARED_KEY, value=SHARED_VALUE, enable_gqa=True),
     attends(key=SHARED_KEY, value=SHARED_VALUE, enable_gqa=True, is_causal=True, scale=0.2),
     attends(
