@@ -216,7 +216,8 @@ class Network:
         """Write the model as an ONNX file, atomically.
 
         Without `weights` they are drawn from `seed` as PyTorch would begin them. `fold` folds
-        batch norms into convolutions in float64. Weights that one file cannot hold, or with
+        batch norms into convolutions in float64, and joins and turns weights as they are read.
+        Weights that one file cannot hold, or with
         `external`, go to `path + ".data"`. Raises `ArchError` before anything is written if an
         operator has no exact form at this opset.
         """

@@ -13,8 +13,10 @@ import numpy as np
 from onnx import ModelProto
 
 from archdsl.backends.fold_affine import Arrays, fold_affine
+from archdsl.backends.fold_siblings import fold_siblings
 from archdsl.backends.onnx_file import Initializer, attach, write
 from archdsl.backends.onnx_lowering import NotExportableError, Refusal, lower
+from archdsl.backends.onnx_turning import turn_weights
 from archdsl.backends.weights import (
     WeightsMismatchError,
     array_place,
@@ -27,6 +29,7 @@ from archdsl.ir.lowering import Operand
 from archdsl.ir.model import Block, Model
 from archdsl.ir.proof import Compare
 from archdsl.passes.flatten import flatten
+from archdsl.passes.fuse import for_onnx
 from archdsl.passes.state import state
 from archdsl.version import VERSION
 
@@ -104,17 +107,19 @@ class Request:
 def prepare(request: Request) -> tuple[ModelProto, list[Initializer]]:
     """The model without its weights, and the weights in order, not yet computed."""
     _demand_opset(request.opset)
-    block = flatten(request.model, keep_training=request.training_outputs)
+    model = for_onnx(request.model, request.opset)
+    block = flatten(model, keep_training=request.training_outputs)
     arrays = _arrays(request)
     if request.fold:
-        block, arrays = fold_affine(block, arrays)
+        block, arrays = fold_siblings(*fold_affine(block, arrays))
     lowered = lower(block, request.model.name, request.opset)
+    if request.fold:
+        lowered = turn_weights(lowered)
     proto = _model(request.model, request.opset)
     proto.graph.MergeFrom(lowered.graph)
     initializers = [_initializer(o, arrays[path]) for path, o in lowered.weights.items()]
     initializers += [
-        _initializer(packing.operand, partial(packing.array, arrays))
-        for packing in lowered.packings
+        _initializer(made.operand, partial(made.array, arrays)) for made in lowered.made
     ]
     return proto, initializers
 
@@ -137,7 +142,7 @@ def _demand_opset(opset: int) -> None:
 def _lower_unfolded(model: Model, opset: int, training_outputs: bool) -> frozenset[str]:
     """The paths of the weights that the unfolded graph needs."""
     _demand_opset(opset)
-    block = flatten(model, keep_training=training_outputs)
+    block = flatten(for_onnx(model, opset), keep_training=training_outputs)
     return lower(block, model.name, opset).paths
 
 

@@ -1,11 +1,11 @@
 """The contract of an operator, its weights, and the registry that fills itself."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -13,6 +13,9 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Expression, Invocation, Module, OnnxGraph, Operand, Unsupported
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.types import DType, TensorType
+
+if TYPE_CHECKING:
+    from archdsl.ir.fusion import Fusion, Site
 
 InitArgument = float | str | tuple[Any, ...]
 """A number, a choice by name, or nested tuples of numbers (the very values)."""
@@ -132,6 +135,22 @@ class Op(BaseModel):
 
     def as_affine(self, weights: Mapping[str, Any]) -> tuple[Any, Any] | None:
         """(scale, shift) per channel, from float64 arrays, if in inference it is just that."""
+        return None
+
+    def beside(self, others: Sequence["Op"], *inputs: TensorType) -> "tuple[Op, Op] | None":
+        """One layer for this one and others of the same inputs, if that is worth while.
+
+        Its weights are theirs, one after the other along the first axis. The second operator
+        takes its output apart into theirs.
+        """
+        return None
+
+    def fusion(self, site: "Site") -> "Fusion | None":
+        """The one operator that this application is the end of, written out, if it is that."""
+        return None
+
+    def onnx_since(self, *inputs: TensorType) -> int | None:
+        """The first opset in which all of this is one operator that runtimes have, if any is."""
         return None
 
     # -------------------------------------------------------------------------- conveniences

@@ -1,7 +1,7 @@
 """Operators that are told by patterns of named axes."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -12,6 +12,9 @@ from archdsl.ir.op import Op
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.ops._contraction import Contraction
 from archdsl.ops._pattern import Binding, Pattern, Rearrangement, bad_pattern, factors, read
+
+if TYPE_CHECKING:
+    from archdsl.ir.fusion import Fusion, Site
 
 _MOST_AXES = 52
 """torch.einsum has a letter for that many."""
@@ -101,3 +104,9 @@ class Einsum(Op, function="einsum"):
 
     def onnx(self, g: OnnxGraph, *xs: Operand) -> Operand:
         return self._contraction([x.type for x in xs]).onnx(g, *xs)
+
+    def fusion(self, site: "Site") -> "Fusion | None":
+        # Only networks with products of several values load what attention consists of.
+        from archdsl.ops._written_attention import attention
+
+        return attention(site) if len(site.node.inputs) == 2 else None
