@@ -56,13 +56,25 @@ def verify(path: str | PathLike[str], model: Model, module: nn.Module) -> list[C
     for turn, sizes in enumerate(_trials(model)):
         inputs = _random_inputs(model, sizes, np.random.default_rng(turn))
         wide = {name: _widened(array) for name, array in inputs.items()}
-        exact = run_torch(double, model, wide)
+        exact = _run_double(double, model, wide)
         ours, theirs = run_onnx(path, inputs), run_torch(single, model, inputs)
         comparisons += [
             Comparison(name, sizes, _error(ours[place], y), _error(theirs[place], y))
             for place, (name, y) in enumerate(zip(output_names(model), exact, strict=True))
         ]
     return comparisons
+
+
+def _run_double(module: nn.Module, model: Model, inputs: Mapping[str, Array]) -> list[Array]:
+    """As `run_torch`, with float64 also for tensors that the module makes from nothing."""
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        return run_torch(module, model, inputs)
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _error(found: Array, exact: Array) -> float:

@@ -348,12 +348,17 @@ def list_(as_json: bool) -> None:
     from archdsl.resources import shipped_models
 
     models = {name: path.name for name, path in shipped_models().items() if name.islower()}
+    _table(models, as_json)
+
+
+def _table(rows: dict[str, str], as_json: bool) -> None:
+    """Names and what belongs to them."""
     if as_json:
-        write_json(models)
+        write_json(rows)
         return
-    width = max(map(len, models), default=0)
-    for name, file in models.items():
-        click.echo(f"{name:<{width}}  {file}")
+    width = max(map(len, rows), default=0)
+    for name, text in rows.items():
+        click.echo(f"{name:<{width}}  {text}")
 
 
 @main.command()
