@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,12 @@ def _write(output: Path | None, text: str) -> None:
 
     write_text(output, text if text.endswith("\n") else f"{text}\n")
     click.echo(f"wrote {output}", err=True)
+
+
+def _tell(notes: Sequence[str]) -> None:
+    """What is good to know, on standard error."""
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
 
 
 def _unknown(what: str, name: str, known: list[str]) -> click.BadParameter:
@@ -193,6 +200,7 @@ def ir(
 @main.command()
 @options.network
 @options.output("Where to write it; otherwise standard output.")
+@click.option("--unroll", is_flag=True, help="Write scans out step by step.")
 def expand(
     spec: str,
     model: str | None,
@@ -200,9 +208,10 @@ def expand(
     dims: Pairs,
     limits: Pairs,
     output: Path | None,
+    unroll: bool,
 ) -> None:
     """Write the flat canonical form: every loop, condition and parameter resolved."""
-    _write(output, _load(spec, model, settings, dims, limits).expanded())
+    _write(output, _load(spec, model, settings, dims, limits).expanded(unroll=unroll))
 
 
 @main.command()
@@ -239,6 +248,7 @@ def build(
 @click.option("--opset", type=click.IntRange(min=1), help="The ONNX operator set (default 17).")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="For weights not given.")
 @click.option("--fold/--no-fold", default=True, help="Fold batch norms into convolutions.")
+@click.option("--fuse/--no-fuse", default=True, help="Fuse scans that are LSTM, GRU or RNN.")
 @click.option("--training-outputs", is_flag=True, help="Keep outputs that only training has.")
 @click.option("--external", is_flag=True, help="Put the weights into a file beside it.")
 @click.option("--verify", is_flag=True, help="Run it beside PyTorch and compare.")
@@ -256,6 +266,7 @@ def export(
     opset: int | None,
     seed: int,
     fold: bool,
+    fuse: bool,
     training_outputs: bool,
     external: bool,
     verify: bool,
@@ -270,11 +281,14 @@ def export(
             opset=opset,
             seed=seed,
             fold=fold,
+            fuse=fuse,
             training_outputs=training_outputs,
             external=external,
             progress=advance,
         )
     size = target.stat().st_size
+    notes = network.fused_scans if fuse else ()
+    _tell(notes)
     if not as_json:
         click.echo(f"wrote {target} ({size:,} bytes)", err=True)
     comparisons: list[Comparison] = []
@@ -285,11 +299,85 @@ def export(
         comparisons = execution.verify(network, target, given)
     if as_json:
         shown = [str(comparison) for comparison in comparisons]
-        write_json({"path": str(target), "bytes": size, "verified": shown if verify else None})
+        record = {"path": str(target), "bytes": size, "notes": list(notes)}
+        write_json({**record, "verified": shown if verify else None})
     else:
         for comparison in comparisons:
             click.echo(str(comparison), err=True)
     ctx.exit(0 if all(comparison.agrees for comparison in comparisons) else FINDINGS)
+
+
+@main.command()
+@click.argument("name")
+@options.network
+@options.weights
+@click.option(
+    "--weights-out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where to write the weights of the new network, a .safetensors file.",
+)
+@options.as_json
+@options.output("Where to write its text; otherwise standard output.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="For weights not given.")
+@click.pass_context
+def transform(
+    ctx: click.Context,
+    name: str,
+    spec: str,
+    model: str | None,
+    settings: Pairs,
+    dims: Pairs,
+    limits: Pairs,
+    weights: Path | None,
+    weights_out: Path | None,
+    as_json: bool,
+    output: Path | None,
+    seed: int,
+) -> None:
+    """Write an equal network in another form, and map the weights (names: `archdsl transforms`).
+
+    Both networks are run on random inputs and compared.
+    """
+    from archdsl import execution
+    from archdsl.passes.transforms import TRANSFORMS
+
+    if name not in TRANSFORMS:
+        raise _unknown("transform", name, list(TRANSFORMS))
+    network = _load(spec, model, settings, dims, limits)
+    change = network.transformed(name)
+    given = execution.fitting_weights(network, weights, seed)
+    comparisons = execution.compare(network, change, given)
+    agrees = all(comparison.agrees for comparison in comparisons)
+    text = change.network.expanded()
+    dropped = list(change.dropped)
+    _tell([*change.notes, *(f"{path} has no use any more" for path in dropped)])
+    for comparison in comparisons:
+        click.echo(str(comparison), err=True)
+    if agrees and weights_out is not None:
+        execution.save_weights(weights_out, execution.mapped(change, given))
+        click.echo(f"wrote {weights_out}", err=True)
+    if agrees and not (as_json and output is None):
+        _write(output, text)
+    if as_json:
+        facts = {"notes": list(change.notes), "dropped": dropped}
+        shown = [str(comparison) for comparison in comparisons]
+        write_json({"text": text, **facts, "compared": shown, "agrees": agrees})
+    ctx.exit(0 if agrees else FINDINGS)
+
+
+@main.command()
+@options.as_json
+def transforms(as_json: bool) -> None:
+    """List the transforms."""
+    from archdsl.passes.transforms import TRANSFORMS, sentence
+
+    described = {name: sentence(name) for name in TRANSFORMS}
+    if as_json:
+        write_json(described)
+        return
+    width = max(map(len, described))
+    for name, text in described.items():
+        click.echo(f"{name:<{width}}  {text}")
 
 
 @main.command()

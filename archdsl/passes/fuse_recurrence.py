@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from archdsl import problems
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Block, Member, Node, Scan, Value, every_node
 from archdsl.ir.obligations import Obligations
@@ -195,8 +196,7 @@ class _Fusing:
         self.members[plan.weights.path] = Member(
             path=plan.weights.path, weights=weights, span=node.span
         )
-        article = "an" if plan.cell.op.layer != "GRU" else "a"
-        self.notes.append(Note(node.span, f"is {article} {plan.cell.op.layer}: fused"))
+        self.notes.append(Note(node.span, problems.fused_scan(str(layer.op.layer))))
         return True
 
     def result(self) -> Transformed:

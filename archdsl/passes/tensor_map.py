@@ -308,7 +308,7 @@ def weight_shapes(block: Block) -> dict[str, tuple[int, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What a transform has done, and where that stands in the text."""
+    """What a transform has done, as a sentence with `{place}`, and where that stands."""
 
     span: Span
     text: str

@@ -16,3 +16,8 @@ TRANSFORMS: Mapping[str, Transform] = {
     "unroll": unroll,
 }
 """Each gives the same outputs for the same inputs; the first line of its docstring says how."""
+
+
+def sentence(name: str) -> str:
+    """What a transform gives, in a sentence."""
+    return (TRANSFORMS[name].__doc__ or "").partition("\n")[0]
