@@ -96,8 +96,10 @@ class _Fusing:
         known = self._known()
         for cell in self._recognised(node, node.scan, known):
             rest = _without(node.scan, cell.states)
-            weights = rearranged(cell, self._widths(node.scan), self._paths())
-            if rest is None or weights is None:
+            if rest is None:
+                continue
+            weights = rearranged(cell, self._widths(node.scan), self._paths(node.scan, rest))
+            if weights is None:
                 continue
             plan = _Plan(cell, weights, rest if rest.states or rest.results else None)
             made = self._made(node, node.scan, plan, known)
@@ -157,9 +159,13 @@ class _Fusing:
         types = [self.values[value].type for value in scan.elements]
         return [(type.dims[1].value or 0) if type.rank == 2 else 0 for type in types]
 
-    def _paths(self) -> list[str]:
-        """Under what paths weights stand."""
-        return [*self.members, *(borrowed.path for borrowed in self.block.borrowed)]
+    def _paths(self, scan: Scan, rest: Scan) -> set[str]:
+        """Where layers and weights stand when only the rest of a scan is left."""
+        steps = {id(node) for node in every_node(scan.nodes)}
+        left = [node for node in every_node(self.nodes) if id(node) not in steps]
+        members = {node.member for node in (*left, *every_node(rest.nodes))}
+        borrowed = {each.path for each in self.block.borrowed}
+        return borrowed.union(path for path in members if path is not None)
 
     # -------------------------------------------------------------------------------- rewriting
 

@@ -138,10 +138,10 @@ def _overlap(parts: Sequence[Part]) -> bool:
 def _free_path(cell: Recognised, paths: Collection[str]) -> str:
     """Where the new layer stands: where the cell stood, if nothing else is left there."""
     signed = [each for gate in cell.gates for each in _all(gate)]
-    gone = {_owner(each) for each in signed}
+    owners = {_owner(each) for each in signed}
     weights = {each.region.path for each in signed}
-    left = [path for path in paths if path not in gone and path not in weights]
-    prefix = _common([owner.split(".") for owner in gone])
+    left = [path for path in paths if path not in weights]
+    prefix = _common([owner.split(".") for owner in owners])
     name = str(cell.op.layer).lower()
     under = f"{prefix}.{name}" if prefix else name
     candidates = [prefix, under] if prefix else [under]
