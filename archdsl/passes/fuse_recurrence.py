@@ -23,10 +23,10 @@ from archdsl.passes.tensor_map import Note, Part, TensorMap, Transformed, weight
 
 
 def fuse_recurrence(block: Block) -> Transformed:
-    """A flat block with every cell taken out of its scan that an operator computes.
+    """LSTM, GRU and RNN in place of scans whose steps are their cells.
 
     What else a step does stays a scan, over what the operator gives. A cell stays where it is
-    when anything else uses its weights, or the weights or states of its steps.
+    when anything else uses its weights or the states between its steps.
     """
     return _fused(block, _torch_has)
 

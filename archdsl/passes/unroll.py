@@ -19,7 +19,7 @@ MOST_NODES = 100_000
 
 
 def unroll(block: Block) -> Transformed:
-    """A flat block without scans; refuses those whose length is not known."""
+    """Every step of scans written out; their lengths must be known."""
     unrolling = _Unrolling(block)
     unrolling.run()
     outputs = tuple(
