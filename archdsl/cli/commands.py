@@ -348,11 +348,9 @@ def transform(
     given = execution.fitting_weights(network, weights, seed)
     comparisons = execution.compare(network, change, given)
     agrees = all(comparison.agrees for comparison in comparisons)
-    text = change.network.expanded()
-    dropped = list(change.dropped)
+    text, dropped = change.network.expanded(), list(change.dropped)
     _tell([*change.notes, *(f"{path} has no use any more" for path in dropped)])
-    for comparison in comparisons:
-        click.echo(str(comparison), err=True)
+    click.echo("\n".join(map(str, comparisons)), err=True)
     if agrees and weights_out is not None:
         execution.save_weights(weights_out, execution.mapped(change, given))
         click.echo(f"wrote {weights_out}", err=True)
@@ -371,13 +369,7 @@ def transforms(as_json: bool) -> None:
     """List the transforms."""
     from archdsl.passes.transforms import TRANSFORMS, sentence
 
-    described = {name: sentence(name) for name in TRANSFORMS}
-    if as_json:
-        write_json(described)
-        return
-    width = max(map(len, described))
-    for name, text in described.items():
-        click.echo(f"{name:<{width}}  {text}")
+    _table({name: sentence(name) for name in TRANSFORMS}, as_json)
 
 
 @main.command()
