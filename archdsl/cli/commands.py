@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from archdsl.cli import options
+from archdsl.cli.changes import transform, transforms
 from archdsl.cli.failures import (
     FINDINGS,
     Command,
@@ -20,14 +20,11 @@ from archdsl.cli.failures import (
     verdict,
     write_json,
 )
+from archdsl.cli.loading import Pairs, limits_of, load, table, tell, text_or_name, unknown, write
 from archdsl.version import VERSION
 
 if TYPE_CHECKING:
-    from archdsl.api import Network
     from archdsl.backends.verify import Comparison
-    from archdsl.limits import Limits
-
-Pairs = tuple[tuple[str, Any], ...]
 
 
 class _Commands(click.Group):
@@ -46,65 +43,6 @@ def main() -> None:
 
     SPEC is an .arch file or the name of a shipped model (see `archdsl list`).
     """
-
-
-def _load(spec: str, model: str | None, settings: Pairs, dims: Pairs, limits: Pairs) -> Network:
-    from archdsl import api
-
-    bounds = _limits(limits)
-    named = _text_or_name(spec, bounds)
-    return api.load(named, model, dims=dict(dims), limits=bounds, **dict(settings))
-
-
-def _text_or_name(spec: str, limits: Limits) -> str:
-    """SPEC as it is, or for `-` the text from standard input."""
-    if spec != "-":
-        return spec
-    data = sys.stdin.buffer.read(limits.file_bytes + 1)
-    return data.decode("utf-8", "replace") + "\n"
-
-
-def _limits(changed: Pairs) -> Limits:
-    from dataclasses import fields
-
-    from archdsl.limits import Limits
-
-    known = [field.name for field in fields(Limits)]
-    bounds: dict[str, int] = {}
-    for written, bound in changed:
-        name = written.replace("-", "_")
-        if name not in known:
-            raise _unknown("limit", written, [each.replace("_", "-") for each in known])
-        if bound < 1:
-            raise click.BadParameter(f"the limit {written} must be at least 1")
-        bounds[name] = bound
-    return Limits(**bounds)
-
-
-def _write(output: Path | None, text: str) -> None:
-    """A text to a file, or to standard output."""
-    if output is None or str(output) == "-":
-        click.echo(text, nl=not text.endswith("\n"))
-        return
-    from archdsl.files import write_text
-
-    write_text(output, text if text.endswith("\n") else f"{text}\n")
-    click.echo(f"wrote {output}", err=True)
-
-
-def _tell(notes: Sequence[str]) -> None:
-    """What is good to know, on standard error."""
-    for note in notes:
-        click.echo(f"note: {note}", err=True)
-
-
-def _unknown(what: str, name: str, known: list[str]) -> click.BadParameter:
-    """The usage error for a name that does not exist, with the nearest ones."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, known, 3, 0.6)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    return click.BadParameter(f"there is no {what} {name!r}{hint}")
 
 
 # ------------------------------------------------------------------------------- look at specs
@@ -132,12 +70,12 @@ def check(
     """Prove that the shapes fit, for every size, and that every `expect` holds."""
     from archdsl import api, render
 
-    bounds = _limits(limits)
+    bounds = limits_of(limits)
     worst = 0
     found: list[dict[str, Any]] = []
     for spec in specs:
         result = api.check(
-            _text_or_name(spec, bounds), model, dims=dict(dims), limits=bounds, **dict(settings)
+            text_or_name(spec, bounds), model, dims=dict(dims), limits=bounds, **dict(settings)
         )
         worst = max(worst, verdict(result.diagnostics))
         if as_json:
@@ -170,7 +108,7 @@ def summary(
     depth: int | None,
 ) -> None:
     """Show the tree of blocks with shapes, parameters and multiply-adds."""
-    table = _load(spec, model, settings, dims, limits).summary(depth)
+    table = load(spec, model, settings, dims, limits).summary(depth)
     if as_json:
         write_json(table.to_dict())
     elif on_terminal(sys.stdout):
@@ -193,8 +131,8 @@ def ir(
     output: Path | None,
 ) -> None:
     """Write the compiled model as JSON (its schema: `archdsl schema`)."""
-    network = _load(spec, model, settings, dims, limits)
-    _write(output, network.ir.model_dump_json(indent=2))
+    network = load(spec, model, settings, dims, limits)
+    write(output, network.ir.model_dump_json(indent=2))
 
 
 @main.command()
@@ -211,7 +149,7 @@ def expand(
     unroll: bool,
 ) -> None:
     """Write the flat canonical form: every loop, condition and parameter resolved."""
-    _write(output, _load(spec, model, settings, dims, limits).expanded(unroll=unroll))
+    write(output, load(spec, model, settings, dims, limits).expanded(unroll=unroll))
 
 
 @main.command()
@@ -237,7 +175,7 @@ def build(
     output: Path | None,
 ) -> None:
     """Write PyTorch source that needs nothing but torch."""
-    _write(output, _load(spec, model, settings, dims, limits).to_source())
+    write(output, load(spec, model, settings, dims, limits).to_source())
 
 
 @main.command()
@@ -272,7 +210,7 @@ def export(
     verify: bool,
 ) -> None:
     """Write an ONNX file."""
-    network = _load(spec, model, settings, dims, limits)
+    network = load(spec, model, settings, dims, limits)
     target = output or Path(f"{network.ir.name}.onnx")
     with progress(f"writing {target}") as advance:
         network.save_onnx(
@@ -288,7 +226,7 @@ def export(
         )
     size = target.stat().st_size
     notes = network.fused_scans if fuse else ()
-    _tell(notes)
+    tell(notes)
     if not as_json:
         click.echo(f"wrote {target} ({size:,} bytes)", err=True)
     comparisons: list[Comparison] = []
@@ -305,71 +243,6 @@ def export(
         for comparison in comparisons:
             click.echo(str(comparison), err=True)
     ctx.exit(0 if all(comparison.agrees for comparison in comparisons) else FINDINGS)
-
-
-@main.command()
-@click.argument("name")
-@options.network
-@options.weights
-@click.option(
-    "--weights-out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Where to write the weights of the new network, a .safetensors file.",
-)
-@options.as_json
-@options.output("Where to write its text; otherwise standard output.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="For weights not given.")
-@click.pass_context
-def transform(
-    ctx: click.Context,
-    name: str,
-    spec: str,
-    model: str | None,
-    settings: Pairs,
-    dims: Pairs,
-    limits: Pairs,
-    weights: Path | None,
-    weights_out: Path | None,
-    as_json: bool,
-    output: Path | None,
-    seed: int,
-) -> None:
-    """Write an equal network in another form, and map the weights (names: `archdsl transforms`).
-
-    Both networks are run on random inputs and compared.
-    """
-    from archdsl import execution
-    from archdsl.passes.transforms import TRANSFORMS
-
-    if name not in TRANSFORMS:
-        raise _unknown("transform", name, list(TRANSFORMS))
-    network = _load(spec, model, settings, dims, limits)
-    change = network.transformed(name)
-    given = execution.fitting_weights(network, weights, seed)
-    comparisons = execution.compare(network, change, given)
-    agrees = all(comparison.agrees for comparison in comparisons)
-    text, dropped = change.network.expanded(), list(change.dropped)
-    _tell([*change.notes, *(f"{path} has no use any more" for path in dropped)])
-    click.echo("\n".join(map(str, comparisons)), err=True)
-    if agrees and weights_out is not None:
-        execution.save_weights(weights_out, execution.mapped(change, given))
-        click.echo(f"wrote {weights_out}", err=True)
-    if agrees and not (as_json and output is None):
-        _write(output, text)
-    if as_json:
-        facts = {"notes": list(change.notes), "dropped": dropped}
-        shown = [str(comparison) for comparison in comparisons]
-        write_json({"text": text, **facts, "compared": shown, "agrees": agrees})
-    ctx.exit(0 if agrees else FINDINGS)
-
-
-@main.command()
-@options.as_json
-def transforms(as_json: bool) -> None:
-    """List the transforms."""
-    from archdsl.passes.transforms import TRANSFORMS, sentence
-
-    _table({name: sentence(name) for name in TRANSFORMS}, as_json)
 
 
 @main.command()
@@ -403,7 +276,7 @@ def run(
     """Run the model once on arrays."""
     from archdsl import execution
 
-    network = _load(spec, model, settings, dims, limits)
+    network = load(spec, model, settings, dims, limits)
     given = execution.read_inputs(network, inputs)
     values = execution.weights_of(network, weights, seed)
     runner = execution.run_with_onnx if onnx else execution.run_with_torch
@@ -418,6 +291,10 @@ def run(
         click.echo(f"{name}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
 
 
+main.add_command(transform)
+main.add_command(transforms)
+
+
 # ------------------------------------------------------------------------------- look things up
 
 
@@ -428,17 +305,7 @@ def list_(as_json: bool) -> None:
     from archdsl.resources import shipped_models
 
     models = {name: path.name for name, path in shipped_models().items() if name.islower()}
-    _table(models, as_json)
-
-
-def _table(rows: dict[str, str], as_json: bool) -> None:
-    """Names and what belongs to them."""
-    if as_json:
-        write_json(rows)
-        return
-    width = max(map(len, rows), default=0)
-    for name, text in rows.items():
-        click.echo(f"{name:<{width}}  {text}")
+    table(models, as_json)
 
 
 @main.command()
@@ -459,7 +326,7 @@ def ops(name: str | None, as_json: bool) -> None:
         return
     op = reference.operator(name)
     if op is None:
-        raise _unknown("operator", name, reference.operator_names())
+        raise unknown("operator", name, reference.operator_names())
     if as_json:
         write_json(reference.record(op))
     else:
@@ -480,7 +347,7 @@ def new(name: str, output: Path | None) -> None:
     target = output or Path(f"{name}.arch")
     if target.exists():
         raise click.BadParameter(f"{target} exists already")
-    _write(target, text)
+    write(target, text)
 
 
 @main.command()
@@ -494,7 +361,7 @@ def explain(code: str | None) -> None:
         return
     page = explanation(code)
     if page is None:
-        raise _unknown("error code", code, explained_codes())
+        raise unknown("error code", code, explained_codes())
     if not on_terminal(sys.stdout):
         click.echo(page, nl=False)
         return
