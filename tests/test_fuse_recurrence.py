@@ -13,6 +13,7 @@ import pytest
 import torch
 from op_parity import assert_parity
 from recurrent_cells import CELLS, HIDDEN, INPUTS, NEARLY, cell, network
+from torch_programs import ScanProgram
 
 import archdsl
 from archdsl.api import Network
@@ -381,6 +382,21 @@ def test_a_length_that_may_be_nothing_is_not_fused() -> None:
     )
     net = archdsl.load(text)
     assert net.fused_scans == ()
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_random_scans_are_the_same_fused(seed: int) -> None:
+    text = ScanProgram(seed).text()
+    net = archdsl.load(text)
+    inputs = {"x": np.random.default_rng(seed).standard_normal((3, 4)).astype(np.float32)}
+    weights = arrays_of(net, seed)
+    change = net.transformed("fuse_recurrence")
+    fused = run(change.network.to_torch(moved(change.map, weights)).eval(), inputs, torch.float32)
+    scanned = run_onnx(net.to_onnx(weights, fuse=False).SerializeToString(), inputs)
+    for one, other in zip(fused, scanned, strict=True):
+        if np.isfinite(other).all():
+            scale = 1e-4 * max(1.0, float(np.abs(other).max()))
+            assert np.allclose(one.numpy(), other, rtol=1e-3, atol=scale)
 
 
 def test_the_new_layer_stands_where_the_cell_stood() -> None:

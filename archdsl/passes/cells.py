@@ -68,6 +68,7 @@ def recognise(
 ) -> Iterator[Recognised]:
     """The cells that some of the states are, from what a step makes of them."""
     found = [None if c is None or c.codes.ndim != 1 else _single(algebra, c) for c in results]
+    templates: dict[CellOp, list[int]] = {}
     for name in OPERATORS:
         kind = cast("type[CellOp]", REGISTRY[name])
         for states in permutations(range(len(widths)), kind.states):
@@ -76,7 +77,10 @@ def recognise(
                 continue
             for variant in kind.variants:
                 op = kind.model_validate({"hidden_size": width, **variant})
-                gates = _Matching(algebra, op, states).gates([s for s in sums if s is not None])
+                if op not in templates:
+                    templates[op] = _template(StepGraph(algebra), op, width)
+                matching = _Matching(algebra, states)
+                gates = matching.gates(templates[op], [s for s in sums if s is not None])
                 if gates is not None:
                     yield Recognised(op, width, states, gates)
                     break
@@ -121,15 +125,12 @@ _Groups = Mapping[tuple[int, ...], _Terms]
 class _Matching:
     """One operator laid over one choice of states."""
 
-    def __init__(self, algebra: Algebra, op: CellOp, states: tuple[int, ...]) -> None:
+    def __init__(self, algebra: Algebra, states: tuple[int, ...]) -> None:
         self._algebra = algebra
-        self._op = op
         self._states = states
 
-    def gates(self, sums: Sequence[int]) -> tuple[Affine, ...] | None:
+    def gates(self, template: Sequence[int], sums: Sequence[int]) -> tuple[Affine, ...] | None:
         """The affine functions of the gates, if the cell is the operator's."""
-        width = self._algebra.sums[sums[0]].width
-        template = _template(StepGraph(self._algebra), self._op, width)
         choices = [[each, *self._mirrored(each)] if len(sums) == 1 else [each] for each in sums]
         for first in choices[0]:
             found: list[_Found] = [()]

@@ -45,11 +45,11 @@ def replaced(nodes: Sequence[Node], old: Node, new: Sequence[Node]) -> list[Node
             result += new
         elif node.scan is not None and any(each is old for each in every_node(node.scan.nodes)):
             inner = needed(replaced(node.scan.nodes, old, new), node.scan.results)
-            scan = node.scan.model_copy(update={"nodes": tuple(inner)})
+            scan = node.scan.replaced({"nodes": tuple(inner)})
             given = node.inputs[: len(scan.axes) + len(scan.states)]
             taken = dict.fromkeys((*captured(scan),))
             changes = {"scan": scan, "inputs": (*given, *taken)}
-            result.append(node.model_copy(update=changes))
+            result.append(node.replaced(changes))
         else:
             result.append(node)
     return result

@@ -78,6 +78,7 @@ class _Fusing:
         self.parts: list[Part] = []
         self.notes: list[Note] = []
         self.graph = StepGraph(Algebra())
+        self.known = self._known()
 
     def run(self) -> None:
         """Try every scan, also those that remain and those within steps, until nothing changes."""
@@ -93,8 +94,7 @@ class _Fusing:
     def _try(self, node: Node) -> bool:
         """Take one cell out of a scan."""
         assert node.scan is not None
-        known = self._known()
-        for cell in self._recognised(node, node.scan, known):
+        for cell in self._recognised(node.scan):
             rest = _without(node.scan, cell.states)
             if rest is None:
                 continue
@@ -102,7 +102,7 @@ class _Fusing:
             if weights is None:
                 continue
             plan = _Plan(cell, weights, rest if rest.states or rest.results else None)
-            made = self._made(node, node.scan, plan, known)
+            made = self._made(node, node.scan, plan)
             if made is not None and self._accept(node, made, plan):
                 return True
         return False
@@ -129,10 +129,8 @@ class _Fusing:
         found = self.graph.apply(node, given, types, weights)
         known.update(zip(node.outputs, found, strict=True))
 
-    def _recognised(
-        self, node: Node, scan: Scan, around: Mapping[int, Symbolic | None]
-    ) -> Iterable[Recognised]:
-        known = dict(around)
+    def _recognised(self, scan: Scan) -> Iterable[Recognised]:
+        known = dict(self.known)
         widths = [self._enter(known, STATE, place, v) for place, v in enumerate(scan.states)]
         for place, value in enumerate(scan.elements):
             self._enter(known, ELEMENT, place, value)
@@ -169,13 +167,11 @@ class _Fusing:
 
     # -------------------------------------------------------------------------------- rewriting
 
-    def _made(
-        self, node: Node, scan: Scan, plan: _Plan, known: Mapping[int, Symbolic | None]
-    ) -> list[Node] | None:
+    def _made(self, node: Node, scan: Scan, plan: _Plan) -> list[Node] | None:
         """The nodes of the operator and, after them, what remains of the scan."""
         building = _Building(self.values, self.facts, node, scan, plan)
         try:
-            nodes = building.nodes(known)
+            nodes = building.nodes(self.known)
         except ShapeError:
             return None
         # What could only be demanded of the caller was no demand before.
@@ -278,7 +274,7 @@ class _Building:
                 # The last node gives the output itself.
                 last = self._made[-1]
                 outputs = (output, *last.outputs[1:])
-                self._made[-1] = last.model_copy(update={"outputs": outputs})
+                self._made[-1] = last.replaced({"outputs": outputs})
                 steps, first = output, False
             else:
                 self._turned(steps, self._time, place, (output,))
@@ -305,13 +301,13 @@ class _Building:
         kept = [place for place in range(states) if place not in self._plan.cell.states]
         walked = (*self._node.inputs[: len(scan.axes)], steps)
         begin = tuple(self._node.inputs[len(scan.axes) + place] for place in kept)
-        rest = rest.model_copy(update={"axes": (*scan.axes, self._time)})
+        rest = rest.replaced({"axes": (*scan.axes, self._time)})
         changes = {
             "scan": rest,
             "inputs": (*walked, *begin, *captured(rest)),
             "outputs": (*remaining, *(self._node.outputs[count + place] for place in kept)),
         }
-        self._made.append(self._node.model_copy(update=changes))
+        self._made.append(self._node.replaced(changes))
 
     def _apply(
         self, name: str, inputs: Sequence[int], outputs: tuple[int, ...] = (), **attributes: Any
@@ -370,4 +366,4 @@ def _without(scan: Scan, states: tuple[int, ...]) -> Scan | None:
         "results": results,
         "stacked": tuple(stacked for _, stacked in yields),
     }
-    return scan.model_copy(update=changes)
+    return scan.replaced(changes)

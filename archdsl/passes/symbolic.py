@@ -51,6 +51,8 @@ class Tensor:
         return Tensor(tuple(r.permuted(axes) for r in self.regions), list(axes).index(self.axis))
 
     def part(self, axis: int, start: int, step: int, count: int) -> Tensor:
+        if not count:
+            raise NotAlgebraError
         if len(self.regions) == 1 or axis != self.axis:
             return Tensor(tuple(r.part(axis, start, step, count) for r in self.regions), self.axis)
         if step != 1:

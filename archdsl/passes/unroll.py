@@ -22,10 +22,8 @@ def unroll(block: Block) -> Transformed:
     """Every step of scans written out; their lengths must be known."""
     unrolling = _Unrolling(block)
     unrolling.run()
-    outputs = tuple(
-        port.model_copy(update={"value": unrolling.value(port.value)}) for port in block.outputs
-    )
-    renamed = block.model_copy(update={"outputs": outputs})
+    outputs = tuple(port.replaced({"value": unrolling.value(port.value)}) for port in block.outputs)
+    renamed = block.replaced({"outputs": outputs})
     result = with_nodes(renamed, unrolling.written, unrolling.values, block.member)
     return Transformed(result, TensorMap.between(block, result))
 
@@ -80,7 +78,7 @@ class _Unrolling(_Walk):
         if walk is not self:
             outputs = tuple(self.add(self.values[value]) for value in node.outputs)
             walk.known.update(zip(node.outputs, outputs, strict=True))
-        self._append(node.model_copy(update={"inputs": inputs, "outputs": outputs}))
+        self._append(node.replaced({"inputs": inputs, "outputs": outputs}))
 
     def _append(self, node: Node) -> None:
         if len(self.written) >= MOST_NODES:
