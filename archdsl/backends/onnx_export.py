@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from archdsl.backends.fold_affine import Arrays, fold_affine
+from archdsl.backends.fold_affine import fold_affine
 from archdsl.backends.fold_siblings import fold_siblings
 from archdsl.backends.onnx_file import Initializer, attach, write
 from archdsl.backends.onnx_lowering import NotExportableError, Refusal, lower
@@ -30,7 +30,9 @@ from archdsl.ir.model import Block, Model
 from archdsl.ir.proof import Compare
 from archdsl.passes.flatten import flatten
 from archdsl.passes.fuse import for_onnx
+from archdsl.passes.fuse_recurrence import fuse_recurrence_for_onnx
 from archdsl.passes.state import state
+from archdsl.passes.tensor_map import Arrays
 from archdsl.version import VERSION
 
 Array = np.ndarray[Any, Any]
@@ -50,10 +52,11 @@ def export(
     opset: int = DEFAULT_OPSET,
     seed: int = 0,
     fold: bool = True,
+    fuse: bool = True,
     training_outputs: bool = False,
 ) -> ModelProto:
     """The model in memory, with its weights; drawn from the seed when none are given."""
-    request = Request(model, weights, opset, seed, fold, training_outputs)
+    request = Request(model, weights, opset, seed, fold, fuse, training_outputs)
     proto, initializers = prepare(request)
     attach(proto, initializers)
     return proto
@@ -67,6 +70,7 @@ def save(
     opset: int = DEFAULT_OPSET,
     seed: int = 0,
     fold: bool = True,
+    fuse: bool = True,
     training_outputs: bool = False,
     external: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -76,7 +80,7 @@ def save(
     They go to a file beside it when that is wanted, and when one file cannot hold them.
     `progress` is told how many bytes of weights are written, and of how many.
     """
-    request = Request(model, weights, opset, seed, fold, training_outputs)
+    request = Request(model, weights, opset, seed, fold, fuse, training_outputs)
     proto, initializers = prepare(request)
     write(path, proto, initializers, external=external, progress=progress)
 
@@ -101,6 +105,7 @@ class Request:
     opset: int
     seed: int
     fold: bool
+    fuse: bool
     training_outputs: bool
 
 
@@ -110,6 +115,9 @@ def prepare(request: Request) -> tuple[ModelProto, list[Initializer]]:
     model = for_onnx(request.model, request.opset)
     block = flatten(model, keep_training=request.training_outputs)
     arrays = _arrays(request)
+    if request.fuse:
+        fused = fuse_recurrence_for_onnx(block)
+        block, arrays = fused.block, fused.map.forward(arrays)
     if request.fold:
         block, arrays = fold_siblings(*fold_affine(block, arrays))
     lowered = lower(block, request.model.name, request.opset)

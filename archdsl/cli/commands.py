@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archdsl.cli import options
+from archdsl.cli.changes import transform, transforms
 from archdsl.cli.failures import (
     FINDINGS,
     Command,
@@ -19,14 +20,11 @@ from archdsl.cli.failures import (
     verdict,
     write_json,
 )
+from archdsl.cli.loading import Pairs, limits_of, load, table, tell, text_or_name, unknown, write
 from archdsl.version import VERSION
 
 if TYPE_CHECKING:
-    from archdsl.api import Network
     from archdsl.backends.verify import Comparison
-    from archdsl.limits import Limits
-
-Pairs = tuple[tuple[str, Any], ...]
 
 
 class _Commands(click.Group):
@@ -45,59 +43,6 @@ def main() -> None:
 
     SPEC is an .arch file or the name of a shipped model (see `archdsl list`).
     """
-
-
-def _load(spec: str, model: str | None, settings: Pairs, dims: Pairs, limits: Pairs) -> Network:
-    from archdsl import api
-
-    bounds = _limits(limits)
-    named = _text_or_name(spec, bounds)
-    return api.load(named, model, dims=dict(dims), limits=bounds, **dict(settings))
-
-
-def _text_or_name(spec: str, limits: Limits) -> str:
-    """SPEC as it is, or for `-` the text from standard input."""
-    if spec != "-":
-        return spec
-    data = sys.stdin.buffer.read(limits.file_bytes + 1)
-    return data.decode("utf-8", "replace") + "\n"
-
-
-def _limits(changed: Pairs) -> Limits:
-    from dataclasses import fields
-
-    from archdsl.limits import Limits
-
-    known = [field.name for field in fields(Limits)]
-    bounds: dict[str, int] = {}
-    for written, bound in changed:
-        name = written.replace("-", "_")
-        if name not in known:
-            raise _unknown("limit", written, [each.replace("_", "-") for each in known])
-        if bound < 1:
-            raise click.BadParameter(f"the limit {written} must be at least 1")
-        bounds[name] = bound
-    return Limits(**bounds)
-
-
-def _write(output: Path | None, text: str) -> None:
-    """A text to a file, or to standard output."""
-    if output is None or str(output) == "-":
-        click.echo(text, nl=not text.endswith("\n"))
-        return
-    from archdsl.files import write_text
-
-    write_text(output, text if text.endswith("\n") else f"{text}\n")
-    click.echo(f"wrote {output}", err=True)
-
-
-def _unknown(what: str, name: str, known: list[str]) -> click.BadParameter:
-    """The usage error for a name that does not exist, with the nearest ones."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, known, 3, 0.6)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    return click.BadParameter(f"there is no {what} {name!r}{hint}")
 
 
 # ------------------------------------------------------------------------------- look at specs
@@ -125,12 +70,12 @@ def check(
     """Prove that the shapes fit, for every size, and that every `expect` holds."""
     from archdsl import api, render
 
-    bounds = _limits(limits)
+    bounds = limits_of(limits)
     worst = 0
     found: list[dict[str, Any]] = []
     for spec in specs:
         result = api.check(
-            _text_or_name(spec, bounds), model, dims=dict(dims), limits=bounds, **dict(settings)
+            text_or_name(spec, bounds), model, dims=dict(dims), limits=bounds, **dict(settings)
         )
         worst = max(worst, verdict(result.diagnostics))
         if as_json:
@@ -163,7 +108,7 @@ def summary(
     depth: int | None,
 ) -> None:
     """Show the tree of blocks with shapes, parameters and multiply-adds."""
-    table = _load(spec, model, settings, dims, limits).summary(depth)
+    table = load(spec, model, settings, dims, limits).summary(depth)
     if as_json:
         write_json(table.to_dict())
     elif on_terminal(sys.stdout):
@@ -186,13 +131,14 @@ def ir(
     output: Path | None,
 ) -> None:
     """Write the compiled model as JSON (its schema: `archdsl schema`)."""
-    network = _load(spec, model, settings, dims, limits)
-    _write(output, network.ir.model_dump_json(indent=2))
+    network = load(spec, model, settings, dims, limits)
+    write(output, network.ir.model_dump_json(indent=2))
 
 
 @main.command()
 @options.network
 @options.output("Where to write it; otherwise standard output.")
+@click.option("--unroll", is_flag=True, help="Write scans out step by step.")
 def expand(
     spec: str,
     model: str | None,
@@ -200,9 +146,10 @@ def expand(
     dims: Pairs,
     limits: Pairs,
     output: Path | None,
+    unroll: bool,
 ) -> None:
     """Write the flat canonical form: every loop, condition and parameter resolved."""
-    _write(output, _load(spec, model, settings, dims, limits).expanded())
+    write(output, load(spec, model, settings, dims, limits).expanded(unroll=unroll))
 
 
 @main.command()
@@ -228,7 +175,7 @@ def build(
     output: Path | None,
 ) -> None:
     """Write PyTorch source that needs nothing but torch."""
-    _write(output, _load(spec, model, settings, dims, limits).to_source())
+    write(output, load(spec, model, settings, dims, limits).to_source())
 
 
 @main.command()
@@ -239,6 +186,7 @@ def build(
 @click.option("--opset", type=click.IntRange(min=1), help="The ONNX operator set (default 17).")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="For weights not given.")
 @click.option("--fold/--no-fold", default=True, help="Fold batch norms, and join and turn weights.")
+@click.option("--fuse/--no-fuse", default=True, help="Fuse scans that are LSTM, GRU or RNN.")
 @click.option("--training-outputs", is_flag=True, help="Keep outputs that only training has.")
 @click.option("--external", is_flag=True, help="Put the weights into a file beside it.")
 @click.option("--verify", is_flag=True, help="Run it beside PyTorch and compare.")
@@ -256,12 +204,13 @@ def export(
     opset: int | None,
     seed: int,
     fold: bool,
+    fuse: bool,
     training_outputs: bool,
     external: bool,
     verify: bool,
 ) -> None:
     """Write an ONNX file."""
-    network = _load(spec, model, settings, dims, limits)
+    network = load(spec, model, settings, dims, limits)
     target = output or Path(f"{network.ir.name}.onnx")
     with progress(f"writing {target}") as advance:
         network.save_onnx(
@@ -270,11 +219,14 @@ def export(
             opset=opset,
             seed=seed,
             fold=fold,
+            fuse=fuse,
             training_outputs=training_outputs,
             external=external,
             progress=advance,
         )
     size = target.stat().st_size
+    notes = network.fused_scans if fuse else ()
+    tell(notes)
     if not as_json:
         click.echo(f"wrote {target} ({size:,} bytes)", err=True)
     comparisons: list[Comparison] = []
@@ -285,7 +237,8 @@ def export(
         comparisons = execution.verify(network, target, given)
     if as_json:
         shown = [str(comparison) for comparison in comparisons]
-        write_json({"path": str(target), "bytes": size, "verified": shown if verify else None})
+        record = {"path": str(target), "bytes": size, "notes": list(notes)}
+        write_json({**record, "verified": shown if verify else None})
     else:
         for comparison in comparisons:
             click.echo(str(comparison), err=True)
@@ -323,7 +276,7 @@ def run(
     """Run the model once on arrays."""
     from archdsl import execution
 
-    network = _load(spec, model, settings, dims, limits)
+    network = load(spec, model, settings, dims, limits)
     given = execution.read_inputs(network, inputs)
     values = execution.weights_of(network, weights, seed)
     runner = execution.run_with_onnx if onnx else execution.run_with_torch
@@ -338,6 +291,10 @@ def run(
         click.echo(f"{name}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
 
 
+main.add_command(transform)
+main.add_command(transforms)
+
+
 # ------------------------------------------------------------------------------- look things up
 
 
@@ -348,12 +305,7 @@ def list_(as_json: bool) -> None:
     from archdsl.resources import shipped_models
 
     models = {name: path.name for name, path in shipped_models().items() if name.islower()}
-    if as_json:
-        write_json(models)
-        return
-    width = max(map(len, models), default=0)
-    for name, file in models.items():
-        click.echo(f"{name:<{width}}  {file}")
+    table(models, as_json)
 
 
 @main.command()
@@ -374,7 +326,7 @@ def ops(name: str | None, as_json: bool) -> None:
         return
     op = reference.operator(name)
     if op is None:
-        raise _unknown("operator", name, reference.operator_names())
+        raise unknown("operator", name, reference.operator_names())
     if as_json:
         write_json(reference.record(op))
     else:
@@ -395,7 +347,7 @@ def new(name: str, output: Path | None) -> None:
     target = output or Path(f"{name}.arch")
     if target.exists():
         raise click.BadParameter(f"{target} exists already")
-    _write(target, text)
+    write(target, text)
 
 
 @main.command()
@@ -409,7 +361,7 @@ def explain(code: str | None) -> None:
         return
     page = explanation(code)
     if page is None:
-        raise _unknown("error code", code, explained_codes())
+        raise unknown("error code", code, explained_codes())
     if not on_terminal(sys.stdout):
         click.echo(page, nl=False)
         return

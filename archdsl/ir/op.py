@@ -1,7 +1,7 @@
 """The contract of an operator, its weights, and the registry that fills itself."""
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -81,6 +81,9 @@ class Op(BaseModel):
 
     overwrites: ClassVar[bool] = False
     """Whether its `nn.Module` takes `inplace=True`, and its gradient then needs no input."""
+
+    differs_in_training: ClassVar[bool] = False
+    """Whether it gives something else while training, such as what dropout leaves."""
 
     weight_output_axis: ClassVar[int | None] = None
     """Axis of `weight` that is the output channel, when a following affine map can be folded in."""
@@ -189,6 +192,33 @@ class Op(BaseModel):
             for name in names
             if getattr(self, name) != fields[name].get_default()
         }
+
+
+class CellOp(Op):
+    """An operator that walks a cell along an axis; what the cell computes is part of its contract.
+
+    Its weights for one layer are `weight_ih_l0` and `weight_hh_l0`, the gates one upon the other,
+    and, with `bias`, `bias_ih_l0` and `bias_hh_l0`; one layer has one initial state for each state.
+    """
+
+    gates: ClassVar[int]
+    """How many affine maps of input and state a cell has."""
+
+    states: ClassVar[int] = 1
+    """How many states it carries; the first is what each step gives."""
+
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
+    """Attributes that choose another cell."""
+
+    def step(
+        self,
+        g: OnnxGraph,
+        inputs: Operand,
+        recurrent: Callable[[Operand], Operand],
+        states: tuple[Operand, ...],
+    ) -> tuple[Operand, ...]:
+        """The next states; given are what all gates take of the input, and of a state, in order."""
+        raise NotImplementedError
 
 
 @cache

@@ -35,6 +35,9 @@ from archdsl.problems.flow import (
     unreachable_statement,
     unused_value,
 )
+from archdsl.problems.notes import (
+    fused_scan,
+)
 from archdsl.problems.results import (
     ambiguous_model,
     duplicate_output,
@@ -118,6 +121,7 @@ __all__ = [
     "empty_scope",
     "expectation_failed",
     "file_not_found",
+    "fused_scan",
     "hidden_character",
     "import_cycle",
     "import_outside_root",
