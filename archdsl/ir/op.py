@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Expression, Invocation, Module, OnnxGraph, Operand, Unsupported
 from archdsl.ir.obligations import Obligations
+from archdsl.ir.places import InputAxes, Later, Newest, Piece, Prefix, States
+from archdsl.ir.proof import Facts
 from archdsl.ir.types import DType, TensorType
 
 InitArgument = float | str | tuple[Any, ...]
@@ -132,6 +134,41 @@ class Op(BaseModel):
 
     def as_affine(self, weights: Mapping[str, Any]) -> tuple[Any, Any] | None:
         """(scale, shift) per channel, from float64 arrays, if in inference it is just that."""
+        return None
+
+    # ------------------------------------------------------------------ place by place
+
+    def piece(self, axis: int, start: Dim, size: Dim, *inputs: TensorType) -> Piece | None:
+        """How `size` places from `start` along that axis of all outputs are made alone.
+
+        None where it is not so: when a place of the outputs needs other places of the inputs.
+        """
+        return None
+
+    def prefix(self, axes: InputAxes, *inputs: TensorType) -> Prefix | None:
+        """How it does without the last places along these axes of its inputs, if it can.
+
+        What it gives is the same but that the last places are missing where its outputs have them.
+        """
+        return None
+
+    def newest(self, axis: int, *inputs: TensorType) -> Newest | None:
+        """How the last place alone is made where `piece` knows no way, from all places so far."""
+        return None
+
+    def later(
+        self,
+        row: int,
+        column: int,
+        known: tuple[Later | None, ...],
+        facts: Facts,
+        *inputs: TensorType,
+    ) -> Later | None:
+        """What its output has at later columns than the row, from what is known of its inputs."""
+        return None
+
+    def states(self, axis: int, *inputs: TensorType) -> States | None:
+        """What it carries from place to place along that axis of its first input and output."""
         return None
 
     # -------------------------------------------------------------------------- conveniences

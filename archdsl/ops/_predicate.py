@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from archdsl.ir.conditions import All, Compare, Condition
 from archdsl.ir.dims import Dim
 from archdsl.ir.obligations import Obligations
+from archdsl.ir.proof import Facts
 from archdsl.ir.types import ShapeError, TensorType
 
 _POSITION = re.compile(r"_(\d+)")
@@ -73,6 +74,20 @@ def check_predicate(check: Obligations, predicate: Condition, x: TensorType) -> 
             inputs=(0,),
             attribute="predicate",
         )
+
+
+def hides_later(
+    predicate: Condition, x: TensorType, row: int, column: int, facts: Facts, *, any_kept: bool
+) -> bool:
+    """Whether in every row no later column is kept, but one that is not later, if that matters."""
+    for place, size in enumerate(x.dims):
+        facts = facts.with_symbol(f"_{place}", 0).assume(Compare(Dim.of(f"_{place}"), "<", size))
+    of_row, of_column = Dim.of(f"_{row}"), Dim.of(f"_{column}")
+    is_later = facts.assume(Compare(of_column, ">", of_row))
+    if not is_later.prove(predicate.negated()).proved:
+        return False
+    kept = (predicate.substitute({f"_{column}": place}) for place in (of_row, Dim.of(0)))
+    return not any_kept or any(facts.prove(condition).proved for condition in kept)
 
 
 def _sizes(check: Obligations, x: TensorType) -> set[str]:
