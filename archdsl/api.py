@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -272,6 +272,23 @@ class Network:
         with self._target("the flat form"):
             return emit(self.ir)
 
+    def stepping(self, axis: str | None = None) -> Stepping:
+        """The model as two: one for the steps that are given, one for a step more.
+
+        `axis` is the size along which the steps go; without it, it is found. Raises `ArchError`
+        where a step would need later ones.
+        """
+        from archdsl.passes.step import stepping
+        from archdsl.passes.timeline import StepRefusal
+
+        try:
+            found = stepping(self.ir, axis)
+        except StepRefusal as refusal:
+            problem = problems.not_steppable(refusal.span, refusal.reason, refusal.help)
+            raise _error(Diagnostics([problem]), self._sources) from None
+        prefill, step = (Network(ir, self._sources) for ir in (found.prefill, found.step))
+        return Stepping(self, prefill, step, found.states, found.fixed)
+
     @contextmanager
     def _target(self, target: str) -> Generator[None]:
         """What a target cannot express exactly becomes an error with a report."""
@@ -280,6 +297,52 @@ class Network:
         except Unsupported as refusal:
             found = problems.unsupported_by_target(None, target, refusal.reason, refusal.help)
             raise _error(Diagnostics([found]), self._sources) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Stepping:
+    """A model that goes step by step: `prefill` begins with the steps given, `step` goes on."""
+
+    whole: Network
+    prefill: Network
+    step: Network
+    states: Mapping[str, str]
+    """For every input of `step` that is carried along, the output that is its next value."""
+    fixed: Sequence[str]
+    """Outputs of `prefill` that every step takes under the same names."""
+
+    def to_onnx(
+        self, weights: Weights | None = None, **options: Any
+    ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+        """Prefill and step in memory, with the weights of the whole model."""
+        prefill, step = self._parts(weights)
+        return self.prefill.to_onnx(prefill, **options), self.step.to_onnx(step, **options)
+
+    def save_onnx(
+        self, path: str | PathLike[str], weights: Weights | None = None, **options: Any
+    ) -> tuple[Path, Path]:
+        """Write `NAME.prefill.onnx` and `NAME.step.onnx` where `path` is `NAME.onnx`.
+
+        `weights` are those of the whole model, the options those of `Network.save_onnx`.
+        """
+        base = Path(path).with_suffix("")
+        first, second = (base.with_name(f"{base.name}.{part}.onnx") for part in ("prefill", "step"))
+        prefill, step = self._parts(weights)
+        self.prefill.save_onnx(first, prefill, **options)
+        self.step.save_onnx(second, step, **options)
+        return first, second
+
+    def _parts(self, weights: Weights | None) -> tuple[Any, Any]:
+        """The weights without those of the whole model that prefill, or a step, does not have."""
+        from archdsl.passes.state import state
+
+        given = _arrays(weights)
+        if given is None:
+            return None, None
+        owned = state(self.whole.ir)
+        parts = [owned.keys() - state(part.ir).keys() for part in (self.prefill, self.step)]
+        first, second = ({n: a for n, a in given.items() if n not in part} for part in parts)
+        return first, second
 
 
 def _state(weights: Weights | None) -> Any:

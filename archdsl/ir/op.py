@@ -152,8 +152,11 @@ class Op(BaseModel):
         """
         return None
 
-    def newest(self, axis: int, *inputs: TensorType) -> Newest | None:
-        """How the last place alone is made where `piece` knows no way, from all places so far."""
+    def newest(self, axis: int | None, *inputs: TensorType) -> Newest | None:
+        """How the last place along that axis is made alone where `piece` knows no way.
+
+        With None for the axis, how all of it is made of the last places of its inputs.
+        """
         return None
 
     def later(

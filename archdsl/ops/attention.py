@@ -224,7 +224,7 @@ class ScaledDotProductAttention(Op, function="scaled_dot_product_attention"):
         added = others[2].dtype.is_floating and axes[3] == others[2].rank - 1
         return Prefix(self, Later.HIDDEN) if added else None
 
-    def newest(self, axis: int, query: TensorType, *others: TensorType) -> Newest | None:
+    def newest(self, axis: int | None, query: TensorType, *others: TensorType) -> Newest | None:
         if axis != query.rank - 2 or not self.is_causal:
             return None
         parts = ((0, Part(new=axis)), (1, Part(all=axis)), (2, Part(all=axis)))

@@ -6,7 +6,7 @@ from archdsl.ir.dims import Dim, ceildiv
 from archdsl.ir.lowering import Call, Index, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
 from archdsl.ir.op import Op
-from archdsl.ir.places import Piece
+from archdsl.ir.places import Newest, Part, Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._axes import (
     Axes,
@@ -70,6 +70,10 @@ class Slice(Op, function="slice"):
         end = first + (size - 1) * self.step + 1
         return Piece(self.model_copy(update={"start": first, "end": end}), (None,))
 
+    def newest(self, axis: int | None, x: TensorType) -> Newest | None:
+        last = axis is None and self.start == -1 and self.end is None
+        return Newest(self, ((0, Part(new=position(x, self.axis))),)) if last else None
+
     def torch_call(self, x: TensorType) -> Index:
         place = position(x, self.axis)
         start = None if self.start == 0 else self.start
@@ -110,6 +114,10 @@ class Select(Op, function="select"):
 
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return Piece(self, (axis + (axis >= position(x, self.axis)),))
+
+    def newest(self, axis: int | None, x: TensorType) -> Newest | None:
+        last = axis is None and self.index == -1
+        return Newest(self, ((0, Part(new=position(x, self.axis))),)) if last else None
 
     def torch_call(self, x: TensorType) -> Index:
         return Index(Input(0), (*(slice(None),) * position(x, self.axis), self.index))

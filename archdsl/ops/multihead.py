@@ -157,7 +157,7 @@ class MultiheadAttention(Op, layer="MultiheadAttention"):
             return None
         return Piece(self, (axis, *(None for _ in others)))
 
-    def newest(self, axis: int, query: TensorType, *others: TensorType) -> Newest | None:
+    def newest(self, axis: int | None, query: TensorType, *others: TensorType) -> Newest | None:
         if axis != self.time_axis or not self.is_causal or others:
             return None
         op = self.model_copy(update={"is_causal": False})

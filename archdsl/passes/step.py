@@ -1,0 +1,98 @@
+"""A model that walks along time, as two: all given steps at once, and one step more.
+
+The first one, the prefill, is the model with its states and caches as further outputs. The other
+takes one new place of every input that goes along with time, and these states and caches; it gives
+that place of the outputs, and the states and caches as the next step takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from archdsl.ir.model import Block, Model
+from archdsl.passes.flatten import flatten
+from archdsl.passes.needs import plan
+from archdsl.passes.step_block import build
+from archdsl.passes.timeline import StepRefusal, Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class Stepping:
+    """A model as two, and how the outputs of the one are the inputs of the other."""
+
+    prefill: Model
+    step: Model
+    states: Mapping[str, str]
+    """For each input of the step that comes from the step before, that one's output."""
+    fixed: Sequence[str]
+    """Inputs of the step that prefill gives once, under the same names."""
+
+
+def stepping(model: Model, symbol: str | None = None) -> Stepping:
+    """The model along an axis of time; raises StepRefusal if it cannot be taken step by step.
+
+    Without a symbol it is found: the only one along which something is carried from step to step.
+    """
+    block = flatten(model)
+    if symbol is None:
+        return _found(model, block)
+    if symbol not in _candidates(block):
+        known = ", ".join(_candidates(block)) or "none"
+        reason = f"`{symbol}` is not the size of an axis of an input; those are: {known}"
+        raise StepRefusal(None, reason)
+    found = _along(model, block, symbol)
+    if not found.states:
+        raise StepRefusal(None, f"nothing is carried along {symbol}: every step stands alone")
+    return found
+
+
+def _found(model: Model, block: Block) -> Stepping:
+    """The only axis along which steps work and depend on each other."""
+    found: dict[str, Stepping] = {}
+    refused: dict[str, StepRefusal] = {}
+    for symbol in _candidates(block):
+        try:
+            stepped = _along(model, block, symbol)
+        except StepRefusal as refusal:
+            refused[symbol] = refusal
+        else:
+            if stepped.states:
+                found[symbol] = stepped
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        reason = f"steps can go along {' or '.join(found)}"
+        raise StepRefusal(None, reason, "say which: `--step NAME`")
+    if len(refused) == 1:
+        raise next(iter(refused.values()))
+    reasons = "; ".join(f"along {name}, {each.reason}" for name, each in refused.items())
+    raise StepRefusal(None, reasons or "no axis of an input is carried along from step to step")
+
+
+def _candidates(block: Block) -> list[str]:
+    """The symbols of axes of inputs."""
+    dims = [dim for port in block.inputs for dim in block.type(port.value).dims]
+    return [symbol for symbol in block.symbols if any(dim.symbol_name == symbol for dim in dims)]
+
+
+def _along(model: Model, block: Block, symbol: str) -> Stepping:
+    line = Timeline(block, symbol)
+    built = build(line, lambda past: plan(line, past))
+    return Stepping(
+        _model(model, "prefill", built.prefill),
+        _model(model, "step", built.step),
+        built.states,
+        built.fixed,
+    )
+
+
+def _model(model: Model, part: str, block: Block) -> Model:
+    name = f"{model.name}_{part}"
+    return Model(
+        edition=model.edition,
+        name=name,
+        doc=model.doc,
+        entry=part,
+        blocks={part: block.model_copy(update={"name": name})},
+    )
