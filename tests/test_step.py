@@ -1,0 +1,155 @@
+"""Prefill and then step by step: the same as all at once, at every place, in ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from op_parity import assert_parity
+from step_models import MODELS, StepModel
+
+import archdsl
+from archdsl.backends.arrays import numpy_dtype
+from archdsl.backends.running import run_torch
+from archdsl.backends.weights import initial
+
+Array = np.ndarray[Any, Any]
+
+LENGTHS = [(1, 2, 3), (3, 7, 1), (5, 6, 3), (1, 5, 1)]
+"""How many steps come first, how many there are, and how many samples."""
+
+EDITION = "edition 2026\n"
+
+
+@cache
+def network(name: str) -> archdsl.Network:
+    return archdsl.load(EDITION + MODELS[name].text)
+
+
+@cache
+def weights(name: str) -> Mapping[str, Array]:
+    """The weights as drawn, moved at random so that none is 0 or 1."""
+    generator = np.random.default_rng(7)
+    drawn = initial(network(name).ir, 0)
+    return {path: moved(generator, path, array) for path, array in drawn.items()}
+
+
+def moved(generator: np.random.Generator, path: str, array: Array) -> Array:
+    if array.dtype.kind != "f":
+        return array
+    noise = 0.3 * generator.standard_normal(array.shape)
+    return (array + (np.abs(noise) if "var" in path else noise)).astype(array.dtype)
+
+
+@cache
+def sessions(name: str) -> tuple[onnxruntime.InferenceSession, onnxruntime.InferenceSession]:
+    protos = network(name).stepping().to_onnx(weights(name))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return tuple(  # pyright: ignore[reportReturnType]
+        onnxruntime.InferenceSession(proto.SerializeToString(), options) for proto in protos
+    )
+
+
+def call(session: onnxruntime.InferenceSession, given: Mapping[str, Array]) -> dict[str, Array]:
+    taken = {port.name: given[port.name] for port in session.get_inputs()}
+    names = [port.name for port in session.get_outputs()]
+    return dict(zip(names, session.run(names, taken), strict=True))
+
+
+def drawn_inputs(name: str, sizes: Mapping[str, int]) -> dict[str, Array]:
+    generator = np.random.default_rng(3)
+    root = network(name).ir.root
+    found: dict[str, Array] = {}
+    for port in root.inputs:
+        type = root.type(port.value)
+        shape = tuple(dim.evaluate(sizes) for dim in type.dims)
+        if type.dtype.is_floating:
+            array = generator.standard_normal(shape)
+        else:
+            array = generator.integers(0, 2 if type.dtype == "bool" else 15, shape)
+        found[port.name] = array.astype(numpy_dtype(type.dtype))
+    return found
+
+
+def cut(array: Array, axis: int, start: int, stop: int) -> Array:
+    return np.ascontiguousarray(array.take(range(start, stop), axis))
+
+
+def exact(name: str, inputs: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
+    """What PyTorch gives for all at once, in float32 and in float64."""
+    net = network(name)
+    for double in (False, True):
+        module = net.to_torch(weights(name)).eval()
+        module = module.double() if double else module
+        given = {
+            n: x.astype(np.float64) if double and x.dtype.kind == "f" else x
+            for n, x in inputs.items()
+        }
+        found = run_torch(module, net.ir, given)
+        yield dict(zip([port.name for port in net.ir.root.outputs], found, strict=True))
+
+
+def until(model: StepModel, inputs: Mapping[str, Array], stop: int) -> dict[str, Array]:
+    """The inputs without the steps from there on."""
+    return {
+        n: cut(x, model.inputs[n], 0, stop) if n in model.inputs else x for n, x in inputs.items()
+    }
+
+
+def check(
+    name: str,
+    model: StepModel,
+    found: Mapping[str, Array],
+    inputs: Mapping[str, Array],
+    whole: tuple[Mapping[str, Array], Mapping[str, Array]],
+    start: int,
+    stop: int,
+) -> None:
+    """These steps are as in the whole, and what is the latest as if it ended here."""
+    for output, axis in model.outputs.items():
+        single, double = (torch.from_numpy(cut(each[output], axis, start, stop)) for each in whole)
+        assert_parity(f"{name} {output} {start}:{stop}", found[output], single, double)
+    for output, (row, column) in model.rows.items():
+        single, double = (
+            torch.from_numpy(cut(cut(each[output], row, start, stop), column, 0, stop))
+            for each in whole
+        )
+        assert_parity(f"{name} {output} {start}:{stop}", found[output], single, double)
+    ended = tuple(exact(name, until(model, inputs, stop))) if model.latest else ()
+    for output in model.latest:
+        single, double = (torch.from_numpy(each[output]) for each in ended)
+        assert_parity(f"{name} {output} after {stop}", found[output], single, double)
+
+
+@pytest.mark.parametrize(("first", "length", "batch"), LENGTHS)
+@pytest.mark.parametrize("name", MODELS)
+def test_steps_are_the_whole(name: str, first: int, length: int, batch: int) -> None:
+    model = MODELS[name]
+    inputs = drawn_inputs(name, {"B": batch, "T": length, "S": 4})
+    single, double = exact(name, inputs)
+    prefill, step = sessions(name)
+    found = call(prefill, until(model, inputs, first))
+    check(name, model, found, inputs, (single, double), 0, first)
+    stepping = network(name).stepping()
+    assert len(stepping.states) == model.states
+    fixed = {n: x for n, x in inputs.items() if n not in model.inputs}
+    fixed |= {n: found[n] for n in stepping.fixed}
+    for place in range(first, length):
+        newest = {n: cut(inputs[n], axis, place, place + 1) for n, axis in model.inputs.items()}
+        carried = {past: found[present] for past, present in stepping.states.items()}
+        found = call(step, {**newest, **carried, **fixed})
+        check(name, model, found, inputs, (single, double), place, place + 1)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_step_is_a_program(name: str) -> None:
+    stepping = network(name).stepping()
+    for part in (stepping.prefill, stepping.step):
+        text = part.expanded()
+        assert archdsl.load(text).expanded() == text
