@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -144,9 +144,11 @@ def _shipped(name: str, model: str | None) -> tuple[Path, str | None]:
 class Network:
     """A compiled model: proved, and ready to be built, exported and looked at."""
 
-    def __init__(self, model: Model, sources: Sources) -> None:
+    def __init__(self, model: Model, sources: Sources, others: Set[str] = frozenset()) -> None:
         self.ir = model
         self._sources = sources
+        self._others = others
+        """Weights of the model that this is a part of, which may be given and are not taken."""
 
     def __repr__(self) -> str:
         return f"<archdsl network {self.ir.name}>"
@@ -176,7 +178,7 @@ class Network:
         from archdsl.backends.torch_live import load as build
 
         with self._target("PyTorch"):
-            return build(self.ir, _state(weights), device)
+            return build(self.ir, self._own(_state(weights)), device)
 
     def to_onnx(
         self,
@@ -194,7 +196,7 @@ class Network:
         with self._exporting(chosen):
             return onnx_export.export(
                 self.ir,
-                _arrays(weights),
+                self._own(_arrays(weights)),
                 opset=chosen,
                 seed=seed,
                 fold=fold,
@@ -227,7 +229,7 @@ class Network:
             onnx_export.save(
                 path,
                 self.ir,
-                _arrays(weights),
+                self._own(_arrays(weights)),
                 opset=chosen,
                 seed=seed,
                 fold=fold,
@@ -235,6 +237,13 @@ class Network:
                 external=external,
                 progress=progress,
             )
+
+    def _own(self, weights: Any) -> Any:
+        """Weights without those that only the model has that this is a part of."""
+        if weights is None or not self._others:
+            return weights
+        given = weights if isinstance(weights, Mapping) else _arrays(weights)
+        return {name: given[name] for name in given if name not in self._others}
 
     @contextmanager
     def _exporting(self, opset: int) -> Generator[None]:
@@ -286,8 +295,14 @@ class Network:
         except StepRefusal as refusal:
             problem = problems.not_steppable(refusal.span, refusal.reason, refusal.help)
             raise _error(Diagnostics([problem]), self._sources) from None
-        prefill, step = (Network(ir, self._sources) for ir in (found.prefill, found.step))
-        return Stepping(self, prefill, step, found.states, found.fixed)
+        return Stepping(
+            self._part(found.prefill), self._part(found.step), found.states, found.fixed
+        )
+
+    def _part(self, model: Model) -> Network:
+        from archdsl.passes.state import state
+
+        return Network(model, self._sources, state(self.ir).keys() - state(model).keys())
 
     @contextmanager
     def _target(self, target: str) -> Generator[None]:
@@ -301,9 +316,11 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Stepping:
-    """A model that goes step by step: `prefill` begins with the steps given, `step` goes on."""
+    """A model that goes step by step: `prefill` begins with the steps given, `step` goes on.
 
-    whole: Network
+    Both take the weights of the whole model, as a network takes its own.
+    """
+
     prefill: Network
     step: Network
     states: Mapping[str, str]
@@ -311,38 +328,25 @@ class Stepping:
     fixed: Sequence[str]
     """Outputs of `prefill` that every step takes under the same names."""
 
-    def to_onnx(
-        self, weights: Weights | None = None, **options: Any
-    ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-        """Prefill and step in memory, with the weights of the whole model."""
-        prefill, step = self._parts(weights)
-        return self.prefill.to_onnx(prefill, **options), self.step.to_onnx(step, **options)
+    def parts(self, path: str | PathLike[str]) -> tuple[tuple[Network, Path], tuple[Network, Path]]:
+        """Both with the files that they go to: `NAME.onnx` is divided into two."""
+        whole = Path(path)
+        prefill, step = (
+            whole.with_name(f"{whole.stem}.{part}{whole.suffix}") for part in ("prefill", "step")
+        )
+        return (self.prefill, prefill), (self.step, step)
 
     def save_onnx(
         self, path: str | PathLike[str], weights: Weights | None = None, **options: Any
     ) -> tuple[Path, Path]:
         """Write `NAME.prefill.onnx` and `NAME.step.onnx` where `path` is `NAME.onnx`.
 
-        `weights` are those of the whole model, the options those of `Network.save_onnx`.
+        The options are those of `Network.save_onnx`.
         """
-        base = Path(path).with_suffix("")
-        first, second = (base.with_name(f"{base.name}.{part}.onnx") for part in ("prefill", "step"))
-        prefill, step = self._parts(weights)
-        self.prefill.save_onnx(first, prefill, **options)
-        self.step.save_onnx(second, step, **options)
-        return first, second
-
-    def _parts(self, weights: Weights | None) -> tuple[Any, Any]:
-        """The weights without those of the whole model that prefill, or a step, does not have."""
-        from archdsl.passes.state import state
-
-        given = _arrays(weights)
-        if given is None:
-            return None, None
-        owned = state(self.whole.ir)
-        parts = [owned.keys() - state(part.ir).keys() for part in (self.prefill, self.step)]
-        first, second = ({n: a for n, a in given.items() if n not in part} for part in parts)
-        return first, second
+        parts = self.parts(path)
+        for network, target in parts:
+            network.save_onnx(target, weights, **options)
+        return parts[0][1], parts[1][1]
 
 
 def _state(weights: Weights | None) -> Any:

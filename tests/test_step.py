@@ -48,7 +48,8 @@ def moved(generator: np.random.Generator, path: str, array: Array) -> Array:
 
 @cache
 def sessions(name: str) -> tuple[onnxruntime.InferenceSession, onnxruntime.InferenceSession]:
-    protos = network(name).stepping().to_onnx(weights(name))
+    stepping = network(name).stepping()
+    protos = [part.to_onnx(weights(name)) for part in (stepping.prefill, stepping.step)]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return tuple(  # pyright: ignore[reportReturnType]

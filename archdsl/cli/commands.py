@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from archdsl.limits import Limits
 
 Pairs = tuple[tuple[str, Any], ...]
+Exported = tuple[Path, "list[Comparison] | None"]
 
 
 class _Commands(click.Group):
@@ -192,6 +193,7 @@ def ir(
 
 @main.command()
 @options.network
+@options.step
 @options.output("Where to write it; otherwise standard output.")
 def expand(
     spec: str,
@@ -199,10 +201,14 @@ def expand(
     settings: Pairs,
     dims: Pairs,
     limits: Pairs,
+    step: str | None,
     output: Path | None,
 ) -> None:
     """Write the flat canonical form: every loop, condition and parameter resolved."""
-    _write(output, _load(spec, model, settings, dims, limits).expanded())
+    network = _load(spec, model, settings, dims, limits)
+    if step is not None:
+        network = network.stepping(step or None).step
+    _write(output, network.expanded())
 
 
 @main.command()
@@ -235,6 +241,7 @@ def build(
 @options.network
 @options.weights
 @options.as_json
+@options.step
 @options.output("The file to write; otherwise the model's name with .onnx.")
 @click.option("--opset", type=click.IntRange(min=1), help="The ONNX operator set (default 17).")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="For weights not given.")
@@ -252,6 +259,7 @@ def export(
     limits: Pairs,
     weights: Path | None,
     as_json: bool,
+    step: str | None,
     output: Path | None,
     opset: int | None,
     seed: int,
@@ -260,36 +268,48 @@ def export(
     external: bool,
     verify: bool,
 ) -> None:
-    """Write an ONNX file."""
+    """Write an ONNX file, or with `--step` one for the first steps and one for each step more."""
     network = _load(spec, model, settings, dims, limits)
     target = output or Path(f"{network.ir.name}.onnx")
-    with progress(f"writing {target}") as advance:
-        network.save_onnx(
-            target,
-            weights=weights,
-            opset=opset,
-            seed=seed,
-            fold=fold,
-            training_outputs=training_outputs,
-            external=external,
-            progress=advance,
-        )
-    size = target.stat().st_size
-    if not as_json:
-        click.echo(f"wrote {target} ({size:,} bytes)", err=True)
-    comparisons: list[Comparison] = []
-    if verify:
-        from archdsl import execution
-
-        given = execution.weights_of(network, weights, seed)
-        comparisons = execution.verify(network, target, given)
+    parts = ((network, target),)
+    if step is not None:
+        parts = network.stepping(step or None).parts(target)
+    exported: list[Exported] = []
+    for part, path in parts:
+        with progress(f"writing {path}") as advance:
+            part.save_onnx(
+                path,
+                weights=weights,
+                opset=opset,
+                seed=seed,
+                fold=fold,
+                training_outputs=training_outputs,
+                external=external,
+                progress=advance,
+            )
+        if not as_json:
+            click.echo(f"wrote {path} ({path.stat().st_size:,} bytes)", err=True)
+        exported.append((path, _verified(part, path, weights, seed) if verify else None))
     if as_json:
-        shown = [str(comparison) for comparison in comparisons]
-        write_json({"path": str(target), "bytes": size, "verified": shown if verify else None})
-    else:
+        records = [_record(path, comparisons) for path, comparisons in exported]
+        write_json(records[0] if step is None else records)
+    comparisons = [each for _, compared in exported for each in compared or ()]
+    if not as_json:
         for comparison in comparisons:
             click.echo(str(comparison), err=True)
     ctx.exit(0 if all(comparison.agrees for comparison in comparisons) else FINDINGS)
+
+
+def _verified(part: Network, path: Path, weights: Path | None, seed: int) -> list[Comparison]:
+    """The file beside PyTorch."""
+    from archdsl import execution
+
+    return execution.verify(part, path, execution.weights_of(part, weights, seed))
+
+
+def _record(path: Path, comparisons: list[Comparison] | None) -> dict[str, Any]:
+    shown = None if comparisons is None else [str(comparison) for comparison in comparisons]
+    return {"path": str(path), "bytes": path.stat().st_size, "verified": shown}
 
 
 @main.command()

@@ -11,6 +11,7 @@ from archdsl.ir.model import Node, Scan, every_node
 from archdsl.ir.op import Op
 from archdsl.ir.places import Part, Prefix
 from archdsl.ir.types import TensorType
+from archdsl.passes.attributes import with_terms
 from archdsl.passes.timeline import StepRefusal, Timeline
 from archdsl.source import Span
 
@@ -322,7 +323,7 @@ class _Planner:
         if not need.latest:
             raise self._counted(node)
         sizes = {self.line.symbol: self.total}
-        return op.model_copy(update=dict(_substituted(op, sizes)))
+        return with_terms(op, lambda term: term.substitute(sizes))
 
     def _counted(self, node: Node) -> StepRefusal:
         reason = f"this speaks of {self.line.symbol}, the number of all steps"
@@ -331,12 +332,3 @@ class _Planner:
     def _mixed(self, node: Node, help: str | None = None) -> StepRefusal:
         reason = f"this mixes the places of {self.line.symbol}: a step would need later ones"
         return StepRefusal(node.span, reason, help)
-
-
-def _substituted(op: Op, sizes: dict[str, Dim]) -> Iterator[tuple[str, object]]:
-    for name in type(op).model_fields:
-        value = getattr(op, name)
-        if isinstance(value, Dim):
-            yield name, value.substitute(sizes)
-        elif isinstance(value, tuple):
-            yield name, tuple(v.substitute(sizes) if isinstance(v, Dim) else v for v in value)

@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from archdsl.ir.model import Block, Model
+from archdsl.ir.dims import Dim
+from archdsl.ir.model import Block, Model, Node, Value
+from archdsl.ir.types import TensorType
+from archdsl.passes.attributes import Term, with_terms
 from archdsl.passes.flatten import flatten
 from archdsl.passes.needs import plan
 from archdsl.passes.step_block import build
@@ -89,10 +92,30 @@ def _along(model: Model, block: Block, symbol: str) -> Stepping:
 
 def _model(model: Model, part: str, block: Block) -> Model:
     name = f"{model.name}_{part}"
-    return Model(
-        edition=model.edition,
-        name=name,
-        doc=model.doc,
-        entry=part,
-        blocks={part: block.model_copy(update={"name": name})},
-    )
+    changes = {
+        "name": name,
+        "arguments": (),
+        "nodes": tuple(map(_without_origins, block.nodes)),
+        "values": tuple(
+            Value(value.name, _plain_type(value.type), value.span) for value in block.values
+        ),
+    }
+    root = block.model_copy(update=changes)
+    return Model(edition=model.edition, name=name, doc=model.doc, entry=part, blocks={part: root})
+
+
+def _without_origins(node: Node) -> Node:
+    """A node whose sizes do not remember parameters, of which a flat block has none."""
+    if node.scan is not None:
+        nodes = tuple(map(_without_origins, node.scan.nodes))
+        return node.model_copy(update={"scan": node.scan.model_copy(update={"nodes": nodes})})
+    assert node.op is not None
+    return node.model_copy(update={"op": with_terms(node.op, _plain)})
+
+
+def _plain(term: Term) -> Term:
+    return term.without_origin() if isinstance(term, Dim) else term
+
+
+def _plain_type(type: TensorType) -> TensorType:
+    return TensorType(type.dtype, tuple(dim.without_origin() for dim in type.dims), type.axes)

@@ -14,8 +14,9 @@ from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import REGISTRY, Op
 from archdsl.ir.proof import Facts
 from archdsl.ir.types import DType, ShapeError, TensorType
+from archdsl.passes.attributes import terms
 from archdsl.passes.needs import Application, Need, Plan
-from archdsl.passes.timeline import StepRefusal, Timeline, terms
+from archdsl.passes.timeline import StepRefusal, Timeline
 from archdsl.source import Span
 
 _PLACES = -1

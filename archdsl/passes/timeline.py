@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from itertools import permutations
-from typing import cast
 
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Node, every_node
 from archdsl.ir.op import Op
 from archdsl.ir.places import Later
-from archdsl.ir.proof import Condition, Facts
+from archdsl.ir.proof import Facts
 from archdsl.ir.types import TensorType
+from archdsl.passes.attributes import terms
 from archdsl.source import Span
 
 
@@ -104,19 +103,6 @@ class Timeline:
         if first is None or second is None:
             return None
         return self.later.get((node.inputs[k], first, second))
-
-
-def terms(op: Op) -> Iterator[Dim | Condition]:
-    """The sizes and conditions among an operator's attributes."""
-    waiting: list[object] = [getattr(op, name) for name in type(op).model_fields]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, Dim | Condition):
-            yield value
-        elif isinstance(value, tuple | list):
-            waiting.extend(cast("Iterable[object]", value))
-        elif isinstance(value, dict):
-            waiting.extend(cast("dict[str, object]", value).values())
 
 
 def symbols_of(block: Block, node: Node) -> set[str]:
