@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Expression, Invocation, Module, OnnxGraph, Operand, Unsupported
 from archdsl.ir.obligations import Obligations
-from archdsl.ir.places import InputAxes, Later, Newest, Piece, Prefix, States
+from archdsl.ir.places import InputAxes, Later, Newest, Piece, Prefix, Seen, States
 from archdsl.ir.proof import Facts
 from archdsl.ir.types import DType, TensorType
 
@@ -163,12 +163,16 @@ class Op(BaseModel):
         self,
         row: int,
         column: int,
-        known: tuple[Later | None, ...],
+        known: tuple[Later | Seen | None, ...],
         facts: Facts,
         *inputs: TensorType,
-    ) -> Later | None:
+    ) -> Later | Seen | None:
         """What its output has at later columns than the row, from what is known of its inputs."""
         return None
+
+    def is_idle(self, facts: Facts, *inputs: TensorType) -> bool:
+        """Whether it provably gives its first input as it is."""
+        return False
 
     def states(self, axis: int, *inputs: TensorType) -> States | None:
         """What it carries from place to place along that axis of its first input and output."""

@@ -24,6 +24,13 @@ class Later(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """A later column is not hidden; a sentence says which, for example."""
+
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
     """An operator that makes just some neighbouring places of what another one makes.
 

@@ -6,7 +6,7 @@ from math import prod
 
 from archdsl.ir.dims import Dim
 from archdsl.ir.op import Op
-from archdsl.ir.places import InputAxes, Later, Piece
+from archdsl.ir.places import InputAxes, Later, Piece, Seen
 from archdsl.ir.proof import Facts
 from archdsl.ir.types import TensorType
 
@@ -25,10 +25,10 @@ class Moving(Op, ABC):
         self,
         row: int,
         column: int,
-        known: tuple[Later | None, ...],
+        known: tuple[Later | Seen | None, ...],
         facts: Facts,
         *inputs: TensorType,
-    ) -> Later | None:
+    ) -> Later | Seen | None:
         return known[0]
 
 

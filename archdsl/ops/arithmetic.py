@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from archdsl.ir.lowering import Call, Infix, Input, OnnxGraph, Operand, Unsupported
 from archdsl.ir.obligations import SETTLED, Obligations
-from archdsl.ir.places import Later
+from archdsl.ir.places import Later, Seen
 from archdsl.ir.proof import Facts
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._broadcast import broadcast, operand
@@ -70,10 +70,10 @@ class Add(_Merge, function="add"):
         self,
         row: int,
         column: int,
-        known: tuple[Later | None, ...],
+        known: tuple[Later | Seen | None, ...],
         facts: Facts,
         *inputs: TensorType,
-    ) -> Later | None:
+    ) -> Later | Seen | None:
         return Later.HIDDEN if Later.HIDDEN in known else None
 
     def torch_pair(self, left: Any, right: Any) -> Infix:
@@ -97,10 +97,10 @@ class Mul(_Merge, function="mul"):
         self,
         row: int,
         column: int,
-        known: tuple[Later | None, ...],
+        known: tuple[Later | Seen | None, ...],
         facts: Facts,
         *inputs: TensorType,
-    ) -> Later | None:
+    ) -> Later | Seen | None:
         return Later.ZERO if Later.ZERO in known else None
 
     def torch_pair(self, left: Any, right: Any) -> Infix:
@@ -213,10 +213,10 @@ class Div(_Pair, function="div"):
         self,
         row: int,
         column: int,
-        known: tuple[Later | None, ...],
+        known: tuple[Later | Seen | None, ...],
         facts: Facts,
         *inputs: TensorType,
-    ) -> Later | None:
+    ) -> Later | Seen | None:
         return Later.ZERO if known[0] is Later.ZERO else None
 
     def result(self, dtype: DType) -> DType:

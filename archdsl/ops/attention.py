@@ -12,7 +12,7 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Infix, Input, Lowest, OnnxGraph, Operand, Training
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
-from archdsl.ir.places import InputAxes, Later, Newest, Part, Piece, Prefix
+from archdsl.ir.places import InputAxes, Later, Newest, Part, Piece, Prefix, Seen
 from archdsl.ir.proof import Facts
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops import _predicate_onnx, _predicate_torch
@@ -20,7 +20,7 @@ from archdsl.ops._attention import LOWEST, Mask, Masking, attended, scaled
 from archdsl.ops._broadcast import broadcast
 from archdsl.ops._fields import Probability
 from archdsl.ops._places import broadcast_axes
-from archdsl.ops._predicate import Grid, by_position, check_predicate, hides_later
+from archdsl.ops._predicate import Grid, by_position, check_predicate, hides_later, over_places
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -77,17 +77,27 @@ class MaskScores(Op, function="mask"):
         self,
         row: int,
         column: int,
-        known: tuple[Later | None, ...],
+        known: tuple[Later | Seen | None, ...],
         facts: Facts,
         *inputs: TensorType,
-    ) -> Later | None:
-        # Where nothing is kept, a finite number stands everywhere alike, and hides nothing.
-        is_lowest = self.fill is None and len(inputs) == 1
-        if self.predicate is None or not (is_lowest or self.fill == -inf):
+    ) -> Later | Seen | None:
+        if self.predicate is None:
             return None
+        is_lowest = self.fill is None
+        if not is_lowest and self.fill != -inf:
+            return Seen(f"what is not kept becomes {self.fill}, which softmax does not make 0")
+        if is_lowest and len(inputs) > 1:
+            # Of lowest numbers alone softmax makes parts of 1, of infinite ones nothing.
+            return Seen("where nothing is kept, all are alike, also later ones; use `fill=-1e999`")
+        x = inputs[0]
+        predicate = by_position(self.predicate, x)
+        return hides_later(predicate, x, row, column, facts, any_kept=is_lowest)
+
+    def is_idle(self, facts: Facts, *inputs: TensorType) -> bool:
+        if self.predicate is None or len(inputs) > 1:
+            return False
         predicate = by_position(self.predicate, inputs[0])
-        hides = hides_later(predicate, inputs[0], row, column, facts, any_kept=is_lowest)
-        return Later.HIDDEN if hides else None
+        return over_places(facts, inputs[0]).prove(predicate).proved
 
     def placed(self, *inputs: TensorType) -> Op:
         if self.predicate is None:

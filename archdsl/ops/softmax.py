@@ -7,7 +7,7 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
-from archdsl.ir.places import InputAxes, Later, Piece, Prefix
+from archdsl.ir.places import InputAxes, Later, Piece, Prefix, Seen
 from archdsl.ir.proof import Facts
 from archdsl.ir.types import TensorType
 from archdsl.ops._axes import axis_label, position, torch_axis
@@ -64,10 +64,10 @@ class Softmax(_AlongAxis, layer="Softmax", function="softmax"):
         self,
         row: int,
         column: int,
-        known: tuple[Later | None, ...],
+        known: tuple[Later | Seen | None, ...],
         facts: Facts,
         *inputs: TensorType,
-    ) -> Later | None:
+    ) -> Later | Seen | None:
         along = column == position(inputs[0], self.axis)
         return Later.ZERO if along and known[0] is Later.HIDDEN else None
 

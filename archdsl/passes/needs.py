@@ -9,7 +9,7 @@ from math import prod
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import Node, Scan, every_node
 from archdsl.ir.op import Op
-from archdsl.ir.places import Part, Prefix
+from archdsl.ir.places import Later, Part, Prefix, Seen
 from archdsl.ir.types import TensorType
 from archdsl.passes.attributes import with_terms
 from archdsl.passes.timeline import StepRefusal, Timeline
@@ -104,7 +104,8 @@ class _Planner:
         if len(axes) == 1:
             return Need(new=axes[0])
         for row, column in (axes, axes[::-1]):
-            if len(axes) == 2 and (value, row, column) in self.line.later:
+            known = self.line.later.get((value, row, column))
+            if len(axes) == 2 and isinstance(known, Later):
                 return Need(new=row, all=column)
         reason = f"the output `{name}` has more than one axis of steps, and a step adds to each"
         raise StepRefusal(self._span(value), reason)
@@ -314,8 +315,9 @@ class _Planner:
         later = self.line.later
         found = [later.get((v, n, r)) for v, n, r in places if n is not None and r is not None]
         if prefix.later not in found:
+            seen = [f" ({each.example})" for each in found if isinstance(each, Seen)]
             help = "let a mask hide later steps, as `mask(j <= i)` does, before this"
-            raise self._mixed(node, help)
+            raise self._mixed(node, help, "".join(seen[:1]))
 
     def _settled(self, node: Node, op: Op, need: Need) -> Op:
         if not self.line.mentions(op):
@@ -329,6 +331,7 @@ class _Planner:
         reason = f"this speaks of {self.line.symbol}, the number of all steps"
         return StepRefusal(node.span, reason)
 
-    def _mixed(self, node: Node, help: str | None = None) -> StepRefusal:
-        reason = f"this mixes the places of {self.line.symbol}: a step would need later ones"
+    def _mixed(self, node: Node, help: str | None = None, example: str = "") -> StepRefusal:
+        reason = f"this mixes all places of {self.line.symbol}, a step would need later ones"
+        reason += example
         return StepRefusal(node.span, reason, help)

@@ -206,6 +206,10 @@ class _Builder:
         inputs = tuple(self.made[value, need] for value, need in application.inputs)
         types = tuple(self._type(value, application.need) for value in node.outputs)
         self._check(node, application.op, inputs, types)
+        given = [self.grown.values[number].type for number in inputs]
+        if len(types) == 1 and application.op.is_idle(self.facts, *given):
+            self.made[node.outputs[0], application.need] = inputs[0]
+            return
         numbers = self._append(application.op, inputs, types, node.span, node)
         for value, number in zip(node.outputs, numbers, strict=True):
             self.made[value, application.need] = number
@@ -369,11 +373,23 @@ class _Builder:
         for port in self.block.inputs:
             if port.value == value:
                 return port.name
+        value = self._named(value)
         node, name = self.line.maker[value], self.block.values[value].name
         if node.member is not None:
             return node.member if not name else _join(node.member.rpartition(".")[0], name)
         function = node.op.function if node.op is not None else "scan"
         return _join(node.scope, name or str(function))
+
+    def _named(self, value: int) -> int:
+        """The value itself, or what it is made of alone, back to where that has a name."""
+        source = value
+        while (node := self.line.maker.get(source)) is not None:
+            if self.block.values[source].name:
+                return source
+            if node.member is not None or len(node.inputs) != 1:
+                break
+            source = node.inputs[0]
+        return value
 
     def _name(self, kind: str, path: str) -> str:
         """A name that no port has: an identifier, so that it is one in every language."""

@@ -7,7 +7,7 @@ from itertools import permutations
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Node, every_node
 from archdsl.ir.op import Op
-from archdsl.ir.places import Later
+from archdsl.ir.places import Later, Seen
 from archdsl.ir.proof import Facts
 from archdsl.ir.types import TensorType
 from archdsl.passes.attributes import terms
@@ -39,7 +39,7 @@ class Timeline:
         """Values that inputs have a part in."""
         self.foreign: set[int] = set()
         """Values that need a size which no input that goes along with time has."""
-        self.later: dict[tuple[int, int, int], Later] = {}
+        self.later: dict[tuple[int, int, int], Later | Seen] = {}
         """What a value has, along two of its axes, in a row at the later columns."""
         self._follow()
 
@@ -91,7 +91,7 @@ class Timeline:
 
     def _known(
         self, op: Op, types: tuple[TensorType, ...], node: Node, k: int, row: int, column: int
-    ) -> Later | None:
+    ) -> Later | Seen | None:
         """What is known of an input, along the axes that are those of the output."""
 
         def source(axis: int) -> int | None:
