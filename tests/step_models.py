@@ -262,3 +262,109 @@ MODELS = {
     "added": StepModel(ADDED, 2, {"x": 1}, {"y": 1}),
     "channels-first": StepModel(CHANNELS_FIRST, 3, {"x": 2, "keep": 1}, {"y": 2}, ("last",)),
 }
+
+
+def attention(scores: str) -> str:
+    """A model with these scores between all steps, as they come in."""
+    return f"""
+model example(x: [B, T, 8]) -> y: [B, T, 8] {{
+  q, k, v = x -> qkv: Linear(24) -> split("B T (3 e) -> 3 B T e")
+  scores = einsum("B i e, B j e -> B i j", q, k)
+  a = {scores}
+  return einsum("B i j, B j e -> B i e", a, v)
+}}
+"""
+
+
+def along(pipeline: str) -> str:
+    """A recurrent model with this in it."""
+    return f"""
+model example(x: [B, T, 8]) -> y: [B, T, 8] {{
+  x, h = x -> gru: GRU(8, batch_first=true)
+  return x -> {pipeline}
+}}
+"""
+
+
+REFUSED = {
+    "no mask": (attention("scores -> softmax(axis=j)"), "nothing hides them before this softmax"),
+    "late mask": (
+        attention("scores -> mask(j <= i + 1) -> softmax(axis=j)"),
+        r"place (\d+) sees place \d+",
+    ),
+    "wrong axis": (attention("scores -> mask(j <= i) -> softmax(axis=i)"), "mixes all places of T"),
+    "other way": (attention("scores -> mask(i <= j) -> softmax(axis=j)"), "sees place"),
+    "empty rows": (attention("scores -> mask(j < i) -> softmax(axis=j)"), "nothing is kept"),
+    "a weak mask": (
+        attention("scores -> mask(j <= i, fill=-100.0) -> softmax(axis=j)"),
+        "which softmax does not make 0",
+    ),
+    "after the mask": (
+        attention("-(scores -> mask(j <= i)) -> softmax(axis=j)"),
+        "what a mask hid is changed before this",
+    ),
+    "two masks": (
+        attention("scores -> mask(j < 2) -> mask(j <= i and i - j < 2) -> softmax(axis=j)"),
+        "where two masks keep nothing",
+    ),
+    "two masks, one scaled": (
+        attention("(scores -> mask(j < 2)) * 0.5 -> mask(j <= i) -> softmax(axis=j)"),
+        "where two masks keep nothing",
+    ),
+    "two masks, added": (
+        attention("scores + (zeros(T, T) -> mask(_1 < 2)) -> mask(_2 <= _1) -> softmax(axis=2)"),
+        "where two masks keep nothing",
+    ),
+    "no softmax": (attention("scores -> mask(j <= i)"), "mixes all places of T"),
+    "hidden by the length": (
+        attention("scores -> mask(j <= i and j < T - 1) -> softmax(axis=j)"),
+        "nothing is kept",
+    ),
+    "bidirectional": (
+        """
+model example(x: [T, B, 8]) -> y: [T, B, 8] {
+  y, h = x -> gru: GRU(4, bidirectional=true)
+  return y
+}
+""",
+        "mixes all places of T",
+    ),
+    "backwards": (
+        """
+model example(x: [B, T, 8]) -> y: [B, T, 8] {
+  return scan reverse word over x(axis=T) carry h = zeros(B, 8) {
+    h = tanh(word + h)
+    yield h
+  }
+}
+""",
+        "this scan goes backwards",
+    ),
+    "last state used": (
+        """
+model example(x: [B, T, 8]) -> y: [B, T, 8] {
+  y, h = x -> gru: GRU(8, batch_first=true)
+  return y + (h -> transpose(0, 1))
+}
+""",
+        "this depends on all steps, also on later ones",
+    ),
+    "attention sees all": (
+        along("MultiheadAttention(2, batch_first=true)"),
+        "mixes all places of T",
+    ),
+    "softmax": (along("softmax(axis=T)"), "mixes all places of T"),
+    "cumsum": (along("cumsum(axis=T)"), "mixes all places of T"),
+    "flip": (along("flip(axis=T)"), "mixes all places of T"),
+    "mean": (along("{ it - (it -> mean(axis=T, keepdim=true)) }"), "this depends on all steps"),
+    "pooling": (
+        along("{ transpose(1, 2) -> max_pool(3, stride=1, padding=1) -> transpose(1, 2) }"),
+        "mixes all places of T",
+    ),
+    "length": (along("{ it / T }"), "this depends on all steps"),
+    "merged": (along('{ rearrange("B T D -> (B T) D") -> reshape(B, T, 8) }'), r"the size B\*T"),
+    "nothing carried": (
+        "model example(x: [B, T, 8]) -> y: [B, T, 8] { return x -> Linear(8) }",
+        "no axis of an input is carried",
+    ),
+}

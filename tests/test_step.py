@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Iterator, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import onnxruntime
 import pytest
 import torch
 from op_parity import assert_parity
-from step_models import MODELS, StepModel
+from step_models import MODELS, REFUSED, StepModel, along
 
 import archdsl
 from archdsl.backends.arrays import numpy_dtype
@@ -32,6 +34,11 @@ def network(name: str) -> archdsl.Network:
 
 
 @cache
+def stepping(name: str) -> archdsl.Stepping:
+    return network(name).stepping()
+
+
+@cache
 def weights(name: str) -> Mapping[str, Array]:
     """The weights as drawn, moved at random so that none is 0 or 1."""
     generator = np.random.default_rng(7)
@@ -48,8 +55,8 @@ def moved(generator: np.random.Generator, path: str, array: Array) -> Array:
 
 @cache
 def sessions(name: str) -> tuple[onnxruntime.InferenceSession, onnxruntime.InferenceSession]:
-    stepping = network(name).stepping()
-    protos = [part.to_onnx(weights(name)) for part in (stepping.prefill, stepping.step)]
+    parts = stepping(name).prefill, stepping(name).step
+    protos = [part.to_onnx(weights(name)) for part in parts]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return tuple(  # pyright: ignore[reportReturnType]
@@ -137,20 +144,120 @@ def test_steps_are_the_whole(name: str, first: int, length: int, batch: int) -> 
     prefill, step = sessions(name)
     found = call(prefill, until(model, inputs, first))
     check(name, model, found, inputs, (single, double), 0, first)
-    stepping = network(name).stepping()
-    assert len(stepping.states) == model.states
+    states = stepping(name).states
+    assert len(states) == model.states
     fixed = {n: x for n, x in inputs.items() if n not in model.inputs}
-    fixed |= {n: found[n] for n in stepping.fixed}
+    fixed |= {n: found[n] for n in stepping(name).fixed}
     for place in range(first, length):
         newest = {n: cut(inputs[n], axis, place, place + 1) for n, axis in model.inputs.items()}
-        carried = {past: found[present] for past, present in stepping.states.items()}
+        carried = {past: found[present] for past, present in states.items()}
         found = call(step, {**newest, **carried, **fixed})
         check(name, model, found, inputs, (single, double), place, place + 1)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_step_is_a_program(name: str) -> None:
-    stepping = network(name).stepping()
-    for part in (stepping.prefill, stepping.step):
+    for part in (stepping(name).prefill, stepping(name).step):
         text = part.expanded()
         assert archdsl.load(text).expanded() == text
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_module_of_a_step_gives_what_the_graph_gives(name: str) -> None:
+    model, part = MODELS[name], stepping(name).step
+    inputs = drawn_inputs(name, {"B": 2, "T": 5, "S": 4})
+    begun = call(sessions(name)[0], until(model, inputs, 4))
+    given = {
+        n: cut(x, model.inputs[n], 4, 5) if n in model.inputs else x for n, x in inputs.items()
+    }
+    given |= {past: begun[present] for past, present in stepping(name).states.items()}
+    given |= begun
+    ordered = {port.name: given[port.name] for port in part.ir.root.inputs}
+    results: list[list[Array]] = []
+    for double in (False, True):
+        module = part.to_torch(weights(name)).eval()
+        arrays = {n: widened(x) if double else x for n, x in ordered.items()}
+        results.append(run_torch(module.double() if double else module, part.ir, arrays))
+    found = call(sessions(name)[1], ordered)
+    for port, single, double in zip(part.ir.root.outputs, *results, strict=True):
+        pair = torch.from_numpy(single), torch.from_numpy(double)
+        assert_parity(f"{name} {port.name}", found[port.name], *pair)
+
+
+def widened(array: Array) -> Array:
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_needs_later_steps_is_refused(name: str) -> None:
+    text, reason = REFUSED[name]
+    net = archdsl.load(EDITION + text)
+    with pytest.raises(archdsl.ArchError, match=reason) as refused:
+        net.stepping()
+    assert [each.code for each in refused.value.diagnostics] == ["not-steppable"]
+
+
+def test_the_loop_that_the_page_shows_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "step.md").read_text("utf-8")
+    model, loop = (
+        page.partition(f"```{kind}\n")[2].partition("```")[0]
+        for kind in ("arch file=lm.arch", "python")
+    )
+    monkeypatch.chdir(tmp_path)
+    Path("lm.arch").write_text(model)
+    Path("loop.py").write_text(loop)
+    names = runpy.run_path("loop.py")
+    tokens = names["tokens"]
+    assert len(tokens) == 13
+    whole = run_torch(
+        names["network"].to_torch(initial(names["network"].ir, 0)).eval(),
+        names["network"].ir,
+        {"tokens": np.array([tokens])},
+    )[0]
+    assert tokens[3:] == whole[0, 2:-1].argmax(-1).tolist()
+
+
+TWO_WAYS = """
+model example(x: [B, T, S, 8]) -> y: [B, T, S, 8] {
+  y = scan row over x(axis=T) carry h = zeros(B, S, 8) {
+    h = tanh(row + h)
+    yield h
+  }
+  return y
+}
+"""
+
+
+def test_the_axis_is_found_or_named() -> None:
+    net = archdsl.load(EDITION + TWO_WAYS)
+    assert list(net.stepping().states) == ["past_h"]
+    assert list(net.stepping("T").states) == ["past_h"]
+    with pytest.raises(archdsl.ArchError, match="this scan goes along T, not along B"):
+        net.stepping("B")
+    with pytest.raises(archdsl.ArchError, match="those are: B, T, S"):
+        net.stepping("X")
+
+
+def test_steps_that_could_go_along_two_axes_must_be_told() -> None:
+    text = """
+model example(x: [B, T, 8], y: [B, S, 8]) -> u: [B, T, 8], v: [B, S, 8] {
+  u, h = x -> a: GRU(8, batch_first=true)
+  v, g = y -> b: GRU(8, batch_first=true)
+  return u, v
+}
+"""
+    net = archdsl.load(EDITION + text)
+    with pytest.raises(archdsl.ArchError, match="steps can go along T or S"):
+        net.stepping()
+    part = net.stepping("S")
+    assert list(part.states) == ["past_b_h"]
+    assert [port.name for port in part.step.ir.root.outputs] == ["v", "present_b_h"]
+
+
+def test_weights_of_the_whole_are_taken_and_no_others() -> None:
+    net = archdsl.load(EDITION + along("Linear(8)"))
+    part = net.stepping().step
+    state = initial(net.ir, 0)
+    part.to_onnx(state)
+    with pytest.raises(Exception, match="strange"):
+        part.to_onnx({**state, "strange": state["gru.bias_hh_l0"]})

@@ -32,6 +32,13 @@ class Moving(Op, ABC):
         return known[0]
 
 
+def told(known: Sequence[Later | Seen | None], wanted: Later, result: Later) -> Later | Seen | None:
+    """The result if one of the inputs has what is wanted, else why none has it."""
+    if wanted in known:
+        return result
+    return next((each for each in known if isinstance(each, Seen)), None)
+
+
 def broadcast_axes(
     axis: int, inputs: Sequence[TensorType], *, rank: int | None = None
 ) -> InputAxes:

@@ -93,8 +93,8 @@ def hides_later(
     hidden = facts.assume(Compare(of_column, ">", of_row)).prove(predicate.negated())
     if not hidden.proved:
         sizes = hidden.counterexample or {}
-        places = [f"place {sizes.get(f'_{axis}', 0)} of axis {axis}" for axis in (row, column)]
-        return Seen(f"{places[0]} sees {places[1]}") if sizes else None
+        query, key = (sizes.get(f"_{axis}", 0) for axis in (row, column))
+        return Seen(f"place {query} sees place {key}") if sizes else None
     kept = (predicate.substitute({f"_{column}": place}) for place in (of_row, Dim.of(0)))
     if any_kept and not any(facts.prove(condition).proved for condition in kept):
         return Seen("where nothing is kept, all are alike, also later ones")

@@ -11,7 +11,7 @@ from archdsl.ir.proof import Facts
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._broadcast import broadcast, operand
 from archdsl.ops._casting import cast, floating, node_in, refuse_bool, without_int16
-from archdsl.ops._places import Elementwise
+from archdsl.ops._places import Elementwise, told
 
 
 class _Merge(Elementwise, ABC):
@@ -74,7 +74,9 @@ class Add(_Merge, function="add"):
         facts: Facts,
         *inputs: TensorType,
     ) -> Later | Seen | None:
-        return Later.HIDDEN if Later.HIDDEN in known else None
+        # Lowest numbers of two masks could leave nothing else in a row.
+        seen = next((each for each in known if isinstance(each, Seen)), None)
+        return seen or told(known, Later.HIDDEN, Later.HIDDEN)
 
     def torch_pair(self, left: Any, right: Any) -> Infix:
         return Infix("+", left, right)
@@ -101,7 +103,7 @@ class Mul(_Merge, function="mul"):
         facts: Facts,
         *inputs: TensorType,
     ) -> Later | Seen | None:
-        return Later.ZERO if Later.ZERO in known else None
+        return told(known, Later.ZERO, Later.ZERO)
 
     def torch_pair(self, left: Any, right: Any) -> Infix:
         return Infix("*", left, right)
@@ -217,7 +219,7 @@ class Div(_Pair, function="div"):
         facts: Facts,
         *inputs: TensorType,
     ) -> Later | Seen | None:
-        return Later.ZERO if known[0] is Later.ZERO else None
+        return told(known[:1], Later.ZERO, Later.ZERO)
 
     def result(self, dtype: DType) -> DType:
         return floating(dtype)

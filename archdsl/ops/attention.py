@@ -81,14 +81,14 @@ class MaskScores(Op, function="mask"):
         facts: Facts,
         *inputs: TensorType,
     ) -> Later | Seen | None:
-        if self.predicate is None:
-            return None
         is_lowest = self.fill is None
+        if self.predicate is None:
+            return Seen("this mask alone does not hide them")
         if not is_lowest and self.fill != -inf:
             return Seen(f"what is not kept becomes {self.fill}, which softmax does not make 0")
-        if is_lowest and len(inputs) > 1:
+        if is_lowest and (len(inputs) > 1 or known[0] is not None):
             # Of lowest numbers alone softmax makes parts of 1, of infinite ones nothing.
-            return Seen("where nothing is kept, all are alike, also later ones; use `fill=-1e999`")
+            return Seen("where two masks keep nothing, all are alike; give the last `fill=-1e999`")
         x = inputs[0]
         predicate = by_position(self.predicate, x)
         return hides_later(predicate, x, row, column, facts, any_kept=is_lowest)

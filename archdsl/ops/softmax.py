@@ -12,7 +12,7 @@ from archdsl.ir.proof import Facts
 from archdsl.ir.types import TensorType
 from archdsl.ops._axes import axis_label, position, torch_axis
 from archdsl.ops._fields import Axis
-from archdsl.ops._places import beside
+from archdsl.ops._places import beside, told
 
 
 class _AlongAxis(Op, ABC):
@@ -68,8 +68,10 @@ class Softmax(_AlongAxis, layer="Softmax", function="softmax"):
         facts: Facts,
         *inputs: TensorType,
     ) -> Later | Seen | None:
-        along = column == position(inputs[0], self.axis)
-        return Later.ZERO if along and known[0] is Later.HIDDEN else None
+        if column != position(inputs[0], self.axis):
+            return None
+        unmasked = Seen("nothing hides them before this softmax")
+        return told(known, Later.HIDDEN, Later.ZERO) or unmasked
 
 
 class LogSoftmax(_AlongAxis, layer="LogSoftmax", function="log_softmax"):

@@ -123,12 +123,8 @@ class _Planner:
         if need == Need():
             reason = "this depends on all steps, also on later ones, so no step can use it"
             raise StepRefusal(self._span(value), reason)
-        merged = line.merged(value)
-        if merged is not None:
-            reason = f"an axis of the size {merged} mixes the steps with something else"
-            raise StepRefusal(
-                self._span(value), reason, f"keep {line.symbol} as an axis of its own"
-            )
+        if line.merged(value) is not None:
+            raise self._merged(value)
         if set(line.axes(value)) != {need.new, need.all} - {None}:
             reason = f"this has {len(line.axes(value))} axes of steps, and a step adds to each"
             raise StepRefusal(self._span(value), reason)
@@ -219,7 +215,7 @@ class _Planner:
 
     def _scanned_axes(self, node: Node, scan: Scan) -> tuple[int | None, ...]:
         if scan.length != self.line.time:
-            reason = f"this scan goes along {scan.length}, and each of its steps takes all of time"
+            reason = f"this scan goes along {scan.length}, not along {self.line.symbol}"
             raise StepRefusal(node.span, reason)
         if scan.reverse:
             reason = "this scan goes backwards: its first step is the last in time"
@@ -315,9 +311,8 @@ class _Planner:
         later = self.line.later
         found = [later.get((v, n, r)) for v, n, r in places if n is not None and r is not None]
         if prefix.later not in found:
-            seen = [f" ({each.example})" for each in found if isinstance(each, Seen)]
-            help = "let a mask hide later steps, as `mask(j <= i)` does, before this"
-            raise self._mixed(node, help, "".join(seen[:1]))
+            seen = next((each for each in found if isinstance(each, Seen)), None)
+            raise self._unmasked(node, seen)
 
     def _settled(self, node: Node, op: Op, need: Need) -> Op:
         if not self.line.mentions(op):
@@ -327,11 +322,25 @@ class _Planner:
         sizes = {self.line.symbol: self.total}
         return with_terms(op, lambda term: term.substitute(sizes))
 
+    def _merged(self, value: int) -> StepRefusal:
+        size, own = self.line.merged(value), self.line.symbol
+        reason = f"an axis of the size {size} mixes the steps with something else"
+        return StepRefusal(self._span(value), reason, f"keep {own} as an axis of its own")
+
     def _counted(self, node: Node) -> StepRefusal:
         reason = f"this speaks of {self.line.symbol}, the number of all steps"
         return StepRefusal(node.span, reason)
 
-    def _mixed(self, node: Node, help: str | None = None, example: str = "") -> StepRefusal:
+    def _unmasked(self, node: Node, seen: Seen | None) -> StepRefusal:
+        help = "let a mask hide later steps, as `mask(j <= i)` does, before softmax"
+        if seen is None:
+            return self._mixed(node, help)
+        reason = f"a step would need later places of {self.line.symbol}: {seen.example}"
+        return StepRefusal(self.line.shown[seen], reason, help)
+
+    def _mixed(self, node: Node, help: str | None = None) -> StepRefusal:
+        merged = next((v for v in node.inputs if self.line.merged(v) is not None), None)
+        if merged is not None:
+            return self._merged(merged)
         reason = f"this mixes all places of {self.line.symbol}, a step would need later ones"
-        reason += example
         return StepRefusal(node.span, reason, help)

@@ -54,7 +54,8 @@ def _found(model: Model, block: Block) -> Stepping:
     """The only axis along which steps work and depend on each other."""
     found: dict[str, Stepping] = {}
     refused: dict[str, StepRefusal] = {}
-    for symbol in _candidates(block):
+    candidates = _candidates(block)
+    for symbol in [name for name in candidates if _is_walked(block, name)] or candidates:
         try:
             stepped = _along(model, block, symbol)
         except StepRefusal as refusal:
@@ -77,6 +78,22 @@ def _candidates(block: Block) -> list[str]:
     """The symbols of axes of inputs."""
     dims = [dim for port in block.inputs for dim in block.type(port.value).dims]
     return [symbol for symbol in block.symbols if any(dim.symbol_name == symbol for dim in dims)]
+
+
+def _is_walked(block: Block, symbol: str) -> bool:
+    """Whether an operator carries something along such an axis, or compares its places."""
+    time = Dim.of(symbol)
+    for node in block.nodes:
+        types = [block.type(value) for value in (*node.inputs[:1], *node.outputs[:1])]
+        if node.scan is not None and node.scan.length == time:
+            return True
+        if any(type.dims.count(time) > 1 for type in types):
+            return True
+        if node.op is not None and node.inputs and time in types[0].dims:
+            axis, given = types[0].dims.index(time), [block.type(value) for value in node.inputs]
+            if node.op.states(axis, *given) or node.op.newest(axis, *given):
+                return True
+    return False
 
 
 def _along(model: Model, block: Block, symbol: str) -> Stepping:

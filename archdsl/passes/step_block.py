@@ -63,8 +63,7 @@ class _Builder:
         self.total = plan.past + 1
         sizes = {line.symbol: self.total}
         self.requirements = tuple(
-            requirement.model_copy(update={"condition": requirement.condition.substitute(sizes)})
-            for requirement in line.block.requirements
+            _substituted(requirement, sizes) for requirement in line.block.requirements
         )
         self.facts = Facts(assumptions=[r.condition for r in self.requirements])
         self.grown = _Growing()
@@ -398,6 +397,14 @@ class _Builder:
         name = next(name for name in names if name not in self.taken)
         self.taken.add(name)
         return name
+
+
+def _substituted(requirement: Requirement, sizes: Mapping[str, Dim]) -> Requirement:
+    """What is required of other sizes; a reason that only says the condition says the new one."""
+    condition = requirement.condition.substitute(sizes)
+    is_plain = requirement.reason == str(requirement.condition)
+    reason = str(condition) if is_plain else requirement.reason
+    return requirement.model_copy(update={"condition": condition, "reason": reason})
 
 
 def _renumbered(node: Node, inner: Mapping[int, int]) -> Node:

@@ -13,6 +13,8 @@ from archdsl.ir.types import TensorType
 from archdsl.passes.attributes import terms
 from archdsl.source import Span
 
+_LOST = Seen("what a mask hid is changed before this")
+
 
 class StepRefusal(Exception):
     """A model that cannot be taken one step at a time, where that is seen, and why."""
@@ -41,6 +43,10 @@ class Timeline:
         """Values that need a size which no input that goes along with time has."""
         self.later: dict[tuple[int, int, int], Later | Seen] = {}
         """What a value has, along two of its axes, in a row at the later columns."""
+        self.masked: set[int] = set()
+        """Values with several axes of time in which something may be hidden."""
+        self.shown: dict[Seen, Span] = {}
+        """Where it first showed that a later place is seen."""
         self._follow()
 
     def type(self, value: int) -> TensorType:
@@ -83,11 +89,16 @@ class Timeline:
     def _compare(self, node: Node, op: Op) -> None:
         """What the output has at later places, for each two of its axes of time."""
         value, types = node.outputs[0], tuple(map(self.type, node.inputs))
+        if len(self.axes(value)) > 1 and not self.masked.isdisjoint(node.inputs):
+            self.masked.add(value)
         for row, column in permutations(self.axes(value), 2):
             known = tuple(self._known(op, types, node, k, row, column) for k in range(len(types)))
             found = op.later(row, column, known, self.facts, *types)
             if found is not None:
                 self.later[value, row, column] = found
+                self.masked.add(value)
+            if isinstance(found, Seen):
+                self.shown.setdefault(found, node.span)
 
     def _known(
         self, op: Op, types: tuple[TensorType, ...], node: Node, k: int, row: int, column: int
@@ -99,10 +110,10 @@ class Timeline:
             # Softmax is no piece along its own axis, which it keeps in place.
             return axis if piece is None else piece.axes[k]
 
-        first, second = source(row), source(column)
-        if first is None or second is None:
-            return None
-        return self.later.get((node.inputs[k], first, second))
+        value, first, second = node.inputs[k], source(row), source(column)
+        if first is not None and second is not None and (value, first, second) in self.later:
+            return self.later[value, first, second]
+        return _LOST if value in self.masked else None
 
 
 def symbols_of(block: Block, node: Node) -> set[str]:
