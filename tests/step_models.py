@@ -223,6 +223,22 @@ model example(x: [B, 6, T], keep: bool[B, T]) -> y: [B, 4, T], last: [B, 4, 1] {
 """.replace("LOWEST", "-1e999")
 
 
+CONVOLVED = """
+block Causal(width: int, reach: int, dilation: int = 1)(x: [B, C, T]) -> [B, width, T] {
+  return x -> pad([(reach - 1) * dilation, 0]) -> conv: Conv(width, reach, dilation=dilation)
+}
+
+model example(tokens: int64[B, T]) -> logits: [B, T, 20] {
+  x = tokens -> embedding: Embedding(20, 8) -> transpose(1, 2)
+  x = x + (x -> a: Causal(8, 3) -> relu -> b: Causal(8, 2, 3) -> c: Causal(8, 1))
+  before = x -> pad([1, -1], axis=2)
+  x = concat(x, before, axis=1) -> d: Conv(6, 1)
+  x = x -> unsqueeze(2) -> pad([3, 0, 1, 1]) -> e: Conv(6, [3, 4], groups=2) -> squeeze(2)
+  return x -> transpose(1, 2) -> head: Linear(20)
+}
+"""
+
+
 @dataclass(frozen=True)
 class StepModel:
     """A text, how many states and caches it has, and the axes of time of inputs and outputs."""
@@ -257,6 +273,7 @@ MODELS = {
     "interleaved": StepModel(INTERLEAVED, 2, TOKENS, LOGITS),
     "t5": StepModel(T5, 2, TOKENS, LOGITS),
     "biased": StepModel(BIASED, 2, {"x": 1}, {"y": 1}, rows={"weights": (2, 3)}),
+    "convolved": StepModel(CONVOLVED, 4, TOKENS, LOGITS),
     "counted": StepModel(COUNTED, 3, TOKENS, LOGITS),
     "multihead": StepModel(MULTIHEAD, 1, TOKENS, {}, ("last",)),
     "added": StepModel(ADDED, 2, {"x": 1}, {"y": 1}),

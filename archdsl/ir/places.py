@@ -58,6 +58,8 @@ class Part:
 
     new: int | None = None
     all: int | None = None
+    last: int = 1
+    """How many of the newest places are taken along `new`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op, Weight
-from archdsl.ir.places import Piece
+from archdsl.ir.places import Newest, Part, Piece
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.ops._axes import axis_label
 from archdsl.ops._casting import node_in, wide_below
@@ -117,6 +117,14 @@ class Conv(Op, layer="Conv"):
 
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return leading(self, axis, 1, (x,))
+
+    def newest(self, axis: int | None, x: TensorType) -> Newest | None:
+        rank = x.rank - 2
+        if axis is None or axis < 2 or per_axis(self.stride, rank, "stride")[axis - 2] != 1:
+            return None
+        before, after = (pads[axis - 2] for pads in self._pads(rank))
+        last = self._spans(rank)[axis - 2]
+        return None if before or after else Newest(self, ((0, Part(new=axis, last=last)),))
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         kernel = per_axis(self.kernel_size, x.rank - 2, "kernel_size")

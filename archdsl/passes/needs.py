@@ -10,6 +10,7 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.model import Node, Scan, every_node
 from archdsl.ir.op import Op
 from archdsl.ir.places import Later, Part, Prefix, Seen
+from archdsl.ir.proof import Compare
 from archdsl.ir.types import TensorType
 from archdsl.passes.attributes import with_terms
 from archdsl.passes.timeline import StepRefusal, Timeline
@@ -29,6 +30,8 @@ class Need:
     new: int | None = None
     all: int | None = None
     latest: bool = False
+    last: int = 1
+    """How many of the newest places are needed along `new`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,10 @@ class Plan:
     """Recurrences along time, by the first of their outputs."""
     remembered: dict[tuple[int, int], None] = field(default_factory=dict[tuple[int, int], None])
     """Values that are kept of all steps, with the axis of time."""
+    recent: dict[tuple[int, int, int], None] = field(
+        default_factory=dict[tuple[int, int, int], None]
+    )
+    """Values of which some of the newest places are kept, with the axis and their number."""
     handed: dict[int, None] = field(default_factory=dict[int, None])
     """Values that are the same at every step, and are computed before the first one."""
     needs: dict[int, dict[Need, None]] = field(default_factory=dict[int, dict[Need, None]])
@@ -132,7 +139,7 @@ class _Planner:
 
     def _open(self, value: int) -> list[Need]:
         """What is needed of a value and is not remembered."""
-        needs = self.plan.needs.get(value, {})
+        needs = [need for need in self.plan.needs.get(value, {}) if need.last == 1]
         return [n for n in needs if n.new is not None or (value, n.all) not in self.plan.remembered]
 
     def _span(self, value: int) -> Span:
@@ -143,11 +150,22 @@ class _Planner:
     def _remember(self, value: int) -> None:
         """Keep what all places so far are needed of, unless it is made of something smaller."""
         for need in list(self.plan.needs.get(value, {})):
+            if need.last > 1 and need.new is not None:
+                self._keep_last(value, need.new, need.last)
             if need.all is None or need.new is not None or value not in self.line.given:
                 continue
             if not self._is_grown(value, need.all):
                 self.plan.remembered[value, need.all] = None
                 self._need(value, Need(new=need.all))
+
+    def _keep_last(self, value: int, axis: int, last: int) -> None:
+        """Keep the newest places but one, which prefill must have."""
+        length = self.line.type(value).dims[axis]
+        if not self.line.facts.prove(Compare(length, ">=", Dim.of(last - 1))).proved:
+            reason = f"a step needs {last} places of this, and at first there may be less"
+            raise StepRefusal(self._span(value), reason, f"pad it with {last - 1} places in front")
+        self.plan.recent[value, axis, last] = None
+        self._need(value, Need(new=axis))
 
     def _is_grown(self, value: int, axis: int) -> bool:
         """Whether what it is made of, without weights and products, is smaller somewhere."""
@@ -261,19 +279,21 @@ class _Planner:
         """The part of an input, if it has one: a fixed one is taken as it is."""
         if value not in self.line.timed:
             return Need()
-        return Need(part.new, part.all, latest and not self.line.axes(value))
+        return Need(part.new, part.all, latest and not self.line.axes(value), part.last)
 
     def _cut(self, node: Node, op: Op, need: Need) -> Application:
         count = len(node.inputs)
         new: list[int | None] = [None] * count
         every: list[int | None] = [None] * count
         if need.new is not None:
-            piece = op.piece(need.new, self.plan.past, _ONE, *self._types(node))
+            first = self._sized(node, need.new) - 1
+            piece = op.piece(need.new, first, _ONE, *self._types(node))
             if piece is None:
                 raise self._mixed(node)
             op, new = piece.op, list(piece.axes)
         if need.all is not None:
-            piece = op.piece(need.all, _NONE, self.total, *self._types(node))
+            size = self._sized(node, need.all)
+            piece = op.piece(need.all, _NONE, size, *self._types(node))
             if piece is not None:
                 op, every = piece.op, list(piece.axes)
         rest = [self._rest(value, (new[k], every[k])) for k, value in enumerate(node.inputs)]
@@ -286,6 +306,11 @@ class _Planner:
             for k, value in enumerate(node.inputs)
         )
         return Application(self._settled(node, op, need), inputs, need)
+
+    def _sized(self, node: Node, axis: int) -> Dim:
+        """How many places an axis of time of the outputs has after this step."""
+        size = self.line.type(node.outputs[0]).dims[axis]
+        return size.substitute({self.line.symbol: self.total})
 
     def _rest(self, value: int, taken: tuple[int | None, ...]) -> int | None:
         """The axis of time of an input that is none of the output's."""

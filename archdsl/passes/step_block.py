@@ -19,9 +19,6 @@ from archdsl.passes.needs import Application, Need, Plan
 from archdsl.passes.timeline import StepRefusal, Timeline
 from archdsl.source import Span
 
-_PLACES = -1
-"""Stands for the numbers of all steps, which prefill gets as its last value."""
-
 
 @dataclass(frozen=True, slots=True)
 class Built:
@@ -66,7 +63,7 @@ class _Builder:
             _substituted(requirement, sizes) for requirement in line.block.requirements
         )
         self.facts = Facts(assumptions=[r.condition for r in self.requirements])
-        self.grown = _Growing()
+        self.grown, self.more = _Growing(), _Growing()
         self.made: dict[tuple[int, Need], int] = {}
         self.borrowed: dict[int, int] = {}
         self.states: dict[str, str] = {}
@@ -80,20 +77,20 @@ class _Builder:
 
     def prefill(self) -> Block:
         """The whole block with what steps begin from as further outputs."""
-        nodes, values = self.block.nodes, self.block.values
-        if any(value == _PLACES for _, value in self.kept):
-            nodes, values = self._with_places()
-        kept = tuple(Port(name=name, value=value % len(values)) for name, value in self.kept)
-        update = {"outputs": (*self.block.outputs, *kept), "nodes": nodes, "values": values}
+        kept = (Port(name=name, value=value) for name, value in self.kept)
+        update = {
+            "outputs": (*self.block.outputs, *kept),
+            "nodes": (*self.block.nodes, *self.more.nodes),
+            "values": (*self.block.values, *self.more.values),
+        }
         return self.block.model_copy(update=update)
 
-    def _with_places(self) -> tuple[tuple[Node, ...], tuple[Value, ...]]:
-        """The nodes and values with the numbers of all steps, as the last value."""
-        type = TensorType.of(DType.INT64, self.line.time)
-        values = (*self.block.values, Value("", type, self.block.span))
-        op = REGISTRY["arange"].model_validate({"end": self.line.time})
-        node = Node(op=op, inputs=(), outputs=(len(self.block.values),), span=self.block.span)
-        return (*self.block.nodes, node), values
+    def _more(self, op: Op, inputs: tuple[int, ...], type: TensorType) -> int:
+        """A value that only prefill makes, for the first step."""
+        number = len(self.block.values) + self.more.add("", type, self.block.span)
+        node = Node(op=op, inputs=inputs, outputs=(number,), span=self.block.span)
+        self.more.nodes.append(node)
+        return number
 
     def step(self) -> Block:
         """The block of one step."""
@@ -178,7 +175,9 @@ class _Builder:
         self.grown.inputs.append(Port(name=name, value=self._add("", type, self.block.span)))
         op = REGISTRY["arange"].model_validate({"end": self.total})
         places = self._append(op, (), (type.with_dim(0, self.total),), self.block.span)
-        self._state(name, given, places[0], _PLACES)
+        op = REGISTRY["arange"].model_validate({"end": self.line.time})
+        every = self._more(op, (), type.with_dim(0, self.line.time))
+        self._state(name, given, places[0], every)
 
     def _counts(self) -> bool:
         """Whether a step speaks of the steps before."""
@@ -315,7 +314,8 @@ class _Builder:
             old = self.block.values[value]
             path = self._path(value)
             past, present = self._name("past", path), self._name("present", path)
-            before = self._add(old.name, old.type.with_dim(axis, self.plan.past), old.span)
+            size = old.type.dims[axis].substitute({self.line.symbol: self.plan.past})
+            before = self._add(old.name, old.type.with_dim(axis, size), old.span)
             self.grown.inputs.append(Port(name=past, value=before))
             op = REGISTRY["concat"].model_validate({"axis": axis})
             inputs = (before, self.made[value, Need(new=axis)])
@@ -323,6 +323,26 @@ class _Builder:
             number = self._append(op, inputs, (type,), old.span)[0]
             self.made[value, Need(all=axis)] = number
             self._state(past, present, number, value)
+        for axis, last in [(axis, last) for kept, axis, last in self.plan.recent if kept == value]:
+            self._slide(value, axis, last)
+
+    def _slide(self, value: int, axis: int, last: int) -> None:
+        """The last places of a value: all but the first of them are there from the step before."""
+        old = self.block.values[value]
+        kept = old.type.with_dim(axis, last - 1)
+        names = self._name("past", self._path(value)), self._name("present", self._path(value))
+        before = self._add(old.name, kept, old.span)
+        self.grown.inputs.append(Port(name=names[0], value=before))
+        need = Need(new=axis, last=last)
+        op = REGISTRY["concat"].model_validate({"axis": axis})
+        inputs = (before, self.made[value, Need(new=axis)])
+        number = self._append(op, inputs, (self._type(value, need),), old.span)[0]
+        self.made[value, need] = number
+        cut = REGISTRY["slice"]
+        op = cut.model_validate({"axis": axis, "start": 1})
+        number = self._append(op, (number,), (kept,), old.span)[0]
+        op = cut.model_validate({"axis": axis, "start": 1 - last})
+        self._state(*names, number, self._more(op, (value,), kept))
 
     def _past(self, path: str, value: int, span: Span) -> tuple[str, str, int]:
         """The names of a state before and after, and its value before."""
@@ -342,8 +362,11 @@ class _Builder:
     def _type(self, value: int, need: Need) -> TensorType:
         type = self.block.type(value)
         if need.new is not None:
-            type = type.with_dim(need.new, 1)
-        return type if need.all is None else type.with_dim(need.all, self.total)
+            type = type.with_dim(need.new, need.last)
+        if need.all is None:
+            return type
+        size = type.dims[need.all].substitute({self.line.symbol: self.total})
+        return type.with_dim(need.all, size)
 
     def _add(self, name: str, type: TensorType, span: Span) -> int:
         return self.grown.add(name, type, span)

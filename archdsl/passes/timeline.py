@@ -53,12 +53,17 @@ class Timeline:
         return self.block.type(value)
 
     def axes(self, value: int) -> tuple[int, ...]:
-        """The axes of time of a value."""
-        return tuple(a for a, dim in enumerate(self.type(value).dims) if dim == self.time)
+        """The axes of time of a value; more places may stand in front, as after padding."""
+        return tuple(a for a, dim in enumerate(self.type(value).dims) if self._is_time(dim))
 
     def merged(self, value: int) -> Dim | None:
         """A size that has the number of steps in it and is another."""
-        return next((d for d in self.type(value).dims if self._speaks(d) and d != self.time), None)
+        dims = self.type(value).dims
+        return next((d for d in dims if self._speaks(d) and not self._is_time(d)), None)
+
+    def _is_time(self, dim: Dim) -> bool:
+        in_front = (dim - self.time).value
+        return in_front is not None and in_front >= 0
 
     def mentions(self, op: Op) -> bool:
         """Whether an operator speaks of the number of steps."""
