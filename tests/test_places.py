@@ -125,7 +125,8 @@ def check_piece(
     found_types = inferred(piece.op, alone.types, wanted_types)
     for wanted_type, type in zip(wanted_types, found_types, strict=True):
         assert type.dims == wanted_type.dims, repr(piece.op)
-    wholes, parts = harness.torch_results(trial), harness.torch_results(alone)
+    wholes = list(harness.torch_results(trial))
+    parts = list(harness.torch_results(alone))
     for (form, whole), (_, part) in zip(wholes, parts, strict=True):
         for place, type in enumerate(outputs):
             wanted = cut(harness.numpy_of(whole[place]), axis, start, size)
