@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -12,13 +13,15 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from click.testing import CliRunner
 from op_parity import assert_parity
-from step_models import MODELS, REFUSED, StepModel, along
+from step_models import MODELS, RECURRENT, REFUSED, StepModel, along
 
 import archdsl
 from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.running import run_torch
 from archdsl.backends.weights import initial
+from archdsl.cli import main
 
 Array = np.ndarray[Any, Any]
 
@@ -215,6 +218,22 @@ def test_the_loop_that_the_page_shows_runs(tmp_path: Path, monkeypatch: pytest.M
         {"tokens": np.array([tokens])},
     )[0]
     assert tokens[3:] == whole[0, 2:-1].argmax(-1).tolist()
+
+
+def test_the_command_writes_and_verifies_both_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.arch").write_text(EDITION + RECURRENT)
+    result = CliRunner().invoke(main, ["export", "model.arch", "--step=T", "--verify", "--json"])
+    assert result.exit_code == 0, result.output
+    records = json.loads(result.stdout)
+    assert [each["path"] for each in records] == ["example.prefill.onnx", "example.step.onnx"]
+    for record in records:
+        assert Path(record["path"]).stat().st_size == record["bytes"]
+        assert record["verified"]
+    shown = CliRunner().invoke(main, ["expand", "model.arch", "--step"])
+    assert shown.output == archdsl.load("model.arch").stepping().step.expanded()
 
 
 TWO_WAYS = """
