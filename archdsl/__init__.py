@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 from archdsl.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from archdsl.api import CheckResult, Network, check, load
+    from archdsl.api import CheckResult, Network, Stepping, check, load
     from archdsl.diagnostics import ArchError
 
-__all__ = ["ArchError", "CheckResult", "Network", "__version__", "check", "load"]
+__all__ = ["ArchError", "CheckResult", "Network", "Stepping", "__version__", "check", "load"]
 
 _HOMES = {
     "ArchError": "archdsl.diagnostics",
     "CheckResult": "archdsl.api",
     "Network": "archdsl.api",
+    "Stepping": "archdsl.api",
     "check": "archdsl.api",
     "load": "archdsl.api",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -160,9 +160,11 @@ class Transformation:
 class Network:
     """A compiled model: proved, and ready to be built, exported and looked at."""
 
-    def __init__(self, model: Model, sources: Sources) -> None:
+    def __init__(self, model: Model, sources: Sources, others: Set[str] = frozenset()) -> None:
         self.ir = model
         self._sources = sources
+        self._others = others
+        """Weights of the model that this is a part of, which may be given and are not taken."""
 
     def __repr__(self) -> str:
         return f"<archdsl network {self.ir.name}>"
@@ -192,7 +194,7 @@ class Network:
         from archdsl.backends.torch_live import load as build
 
         with self._target("PyTorch"):
-            return build(self.ir, _state(weights), device)
+            return build(self.ir, self._own(_state(weights)), device)
 
     def to_onnx(
         self,
@@ -211,7 +213,7 @@ class Network:
         with self._exporting(chosen):
             return onnx_export.export(
                 self.ir,
-                _arrays(weights),
+                self._own(_arrays(weights)),
                 opset=chosen,
                 seed=seed,
                 fold=fold,
@@ -248,7 +250,7 @@ class Network:
             onnx_export.save(
                 path,
                 self.ir,
-                _arrays(weights),
+                self._own(_arrays(weights)),
                 opset=chosen,
                 seed=seed,
                 fold=fold,
@@ -257,6 +259,13 @@ class Network:
                 external=external,
                 progress=progress,
             )
+
+    def _own(self, weights: Any) -> Any:
+        """Weights without those that only the model has that this is a part of."""
+        if weights is None or not self._others:
+            return weights
+        given = weights if isinstance(weights, Mapping) else _arrays(weights)
+        return {name: given[name] for name in given if name not in self._others}
 
     @contextmanager
     def _exporting(self, opset: int) -> Generator[None]:
@@ -333,6 +342,29 @@ class Network:
         dropped = tuple(path for path in state(self.ir) if path not in used)
         return Transformation(network, result.map, tuple(map(self._told, result.notes)), dropped)
 
+    def stepping(self, axis: str | None = None) -> Stepping:
+        """The model as two: one for the steps that are given, one for a step more.
+
+        `axis` is the size along which the steps go; without it, it is found. Raises `ArchError`
+        where a step would need later ones.
+        """
+        from archdsl.passes.step import stepping
+        from archdsl.passes.timeline import StepRefusal
+
+        try:
+            found = stepping(self.ir, axis)
+        except StepRefusal as refusal:
+            problem = problems.not_steppable(refusal.span, refusal.reason, refusal.help)
+            raise _error(Diagnostics([problem]), self._sources) from None
+        return Stepping(
+            self._part(found.prefill), self._part(found.step), found.states, found.fixed
+        )
+
+    def _part(self, model: Model) -> Network:
+        from archdsl.passes.state import state
+
+        return Network(model, self._sources, state(self.ir).keys() - state(model).keys())
+
     @contextmanager
     def _target(self, target: str) -> Generator[None]:
         """What a target cannot express exactly becomes an error with a report."""
@@ -341,6 +373,41 @@ class Network:
         except Unsupported as refusal:
             found = problems.unsupported_by_target(None, target, refusal.reason, refusal.help)
             raise _error(Diagnostics([found]), self._sources) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Stepping:
+    """A model that goes step by step: `prefill` begins with the steps given, `step` goes on.
+
+    Both take the weights of the whole model, as a network takes its own.
+    """
+
+    prefill: Network
+    step: Network
+    states: Mapping[str, str]
+    """For every input of `step` that is carried along, the output that is its next value."""
+    fixed: Sequence[str]
+    """Outputs of `prefill` that every step takes under the same names."""
+
+    def parts(self, path: str | PathLike[str]) -> tuple[tuple[Network, Path], tuple[Network, Path]]:
+        """Both with the files that they go to: `NAME.onnx` is divided into two."""
+        whole = Path(path)
+        prefill, step = (
+            whole.with_name(f"{whole.stem}.{part}{whole.suffix}") for part in ("prefill", "step")
+        )
+        return (self.prefill, prefill), (self.step, step)
+
+    def save_onnx(
+        self, path: str | PathLike[str], weights: Weights | None = None, **options: Any
+    ) -> tuple[Path, Path]:
+        """Write `NAME.prefill.onnx` and `NAME.step.onnx` where `path` is `NAME.onnx`.
+
+        The options are those of `Network.save_onnx`.
+        """
+        parts = self.parts(path)
+        for network, target in parts:
+            network.save_onnx(target, weights, **options)
+        return parts[0][1], parts[1][1]
 
 
 def _state(weights: Weights | None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,10 @@ from archdsl.cli.loading import Pairs, limits_of, load, table, tell, text_or_nam
 from archdsl.version import VERSION
 
 if TYPE_CHECKING:
+    from archdsl.api import Network
     from archdsl.backends.verify import Comparison
+
+Exported = tuple[Path, Sequence[str], "list[Comparison] | None"]
 
 
 class _Commands(click.Group):
@@ -137,6 +141,7 @@ def ir(
 
 @main.command()
 @options.network
+@options.step
 @options.output("Where to write it; otherwise standard output.")
 @click.option("--unroll", is_flag=True, help="Write scans out step by step.")
 def expand(
@@ -145,11 +150,15 @@ def expand(
     settings: Pairs,
     dims: Pairs,
     limits: Pairs,
+    step: str | None,
     output: Path | None,
     unroll: bool,
 ) -> None:
     """Write the flat canonical form: every loop, condition and parameter resolved."""
-    write(output, load(spec, model, settings, dims, limits).expanded(unroll=unroll))
+    network = load(spec, model, settings, dims, limits)
+    if step is not None:
+        network = network.stepping(step or None).step
+    write(output, network.expanded(unroll=unroll))
 
 
 @main.command()
@@ -182,6 +191,7 @@ def build(
 @options.network
 @options.weights
 @options.as_json
+@options.step
 @options.output("The file to write; otherwise the model's name with .onnx.")
 @click.option("--opset", type=click.IntRange(min=1), help="The ONNX operator set (default 17).")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="For weights not given.")
@@ -200,6 +210,7 @@ def export(
     limits: Pairs,
     weights: Path | None,
     as_json: bool,
+    step: str | None,
     output: Path | None,
     opset: int | None,
     seed: int,
@@ -209,40 +220,55 @@ def export(
     external: bool,
     verify: bool,
 ) -> None:
-    """Write an ONNX file."""
+    """Write an ONNX file, or with `--step` one for the first steps and one for each step more."""
     network = load(spec, model, settings, dims, limits)
     target = output or Path(f"{network.ir.name}.onnx")
-    with progress(f"writing {target}") as advance:
-        network.save_onnx(
-            target,
-            weights=weights,
-            opset=opset,
-            seed=seed,
-            fold=fold,
-            fuse=fuse,
-            training_outputs=training_outputs,
-            external=external,
-            progress=advance,
-        )
-    size = target.stat().st_size
-    notes = network.fused_scans if fuse else ()
-    tell(notes)
-    if not as_json:
-        click.echo(f"wrote {target} ({size:,} bytes)", err=True)
-    comparisons: list[Comparison] = []
-    if verify:
-        from archdsl import execution
-
-        given = execution.weights_of(network, weights, seed)
-        comparisons = execution.verify(network, target, given)
+    parts = ((network, target),)
+    if step is not None:
+        parts = network.stepping(step or None).parts(target)
+    exported: list[Exported] = []
+    for part, path in parts:
+        with progress(f"writing {path}") as advance:
+            part.save_onnx(
+                path,
+                weights=weights,
+                opset=opset,
+                seed=seed,
+                fold=fold,
+                fuse=fuse,
+                training_outputs=training_outputs,
+                external=external,
+                progress=advance,
+            )
+        notes = part.fused_scans if fuse else ()
+        tell(notes)
+        if not as_json:
+            click.echo(f"wrote {path} ({path.stat().st_size:,} bytes)", err=True)
+        compared = _verified(part, path, weights, seed) if verify else None
+        exported.append((path, notes, compared))
     if as_json:
-        shown = [str(comparison) for comparison in comparisons]
-        record = {"path": str(target), "bytes": size, "notes": list(notes)}
-        write_json({**record, "verified": shown if verify else None})
-    else:
+        records = [_record(*each) for each in exported]
+        write_json(records[0] if step is None else records)
+    comparisons = [each for *_, compared in exported for each in compared or ()]
+    if not as_json:
         for comparison in comparisons:
             click.echo(str(comparison), err=True)
     ctx.exit(0 if all(comparison.agrees for comparison in comparisons) else FINDINGS)
+
+
+def _verified(part: Network, path: Path, weights: Path | None, seed: int) -> list[Comparison]:
+    """The file beside PyTorch."""
+    from archdsl import execution
+
+    return execution.verify(part, path, execution.weights_of(part, weights, seed))
+
+
+def _record(
+    path: Path, notes: Sequence[str], comparisons: list[Comparison] | None
+) -> dict[str, Any]:
+    shown = None if comparisons is None else [str(comparison) for comparison in comparisons]
+    facts = {"path": str(path), "bytes": path.stat().st_size, "notes": list(notes)}
+    return {**facts, "verified": shown}
 
 
 @main.command()

@@ -124,6 +124,14 @@ weights = click.option(
     help="Weights to put in, a .safetensors file.",
 )
 
+step = click.option(
+    "--step",
+    metavar="[=AXIS]",
+    is_flag=False,
+    flag_value="",
+    help="Begin and go on step by step along an axis: two models instead of one.",
+)
+
 
 def output(meaning: str) -> Callable[[Function], Function]:
     """`-o FILE`."""

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Expression, Invocation, Module, OnnxGraph, Operand, Unsupported
 from archdsl.ir.obligations import Obligations
+from archdsl.ir.places import InputAxes, Later, Newest, Piece, Prefix, Seen, States
+from archdsl.ir.proof import Facts
 from archdsl.ir.types import DType, TensorType
 
 if TYPE_CHECKING:
@@ -154,6 +156,48 @@ class Op(BaseModel):
 
     def onnx_since(self, *inputs: TensorType) -> int | None:
         """The first opset in which all of this is one operator that runtimes have, if any is."""
+        return None
+
+    # ------------------------------------------------------------------ place by place
+
+    def piece(self, axis: int, start: Dim, size: Dim, *inputs: TensorType) -> Piece | None:
+        """How `size` places from `start` along that axis of all outputs are made alone.
+
+        None where it is not so: when a place of the outputs needs other places of the inputs.
+        """
+        return None
+
+    def prefix(self, axes: InputAxes, *inputs: TensorType) -> Prefix | None:
+        """How it does without the last places along these axes of its inputs, if it can.
+
+        What it gives is the same but that the last places are missing where its outputs have them.
+        """
+        return None
+
+    def newest(self, axis: int | None, *inputs: TensorType) -> Newest | None:
+        """How the last place along that axis is made alone where `piece` knows no way.
+
+        With None for the axis, how all of it is made of the last places of its inputs.
+        """
+        return None
+
+    def later(
+        self,
+        row: int,
+        column: int,
+        known: tuple[Later | Seen | None, ...],
+        facts: Facts,
+        *inputs: TensorType,
+    ) -> Later | Seen | None:
+        """What its output has at later columns than the row, from what is known of its inputs."""
+        return None
+
+    def is_idle(self, facts: Facts, *inputs: TensorType) -> bool:
+        """Whether it provably gives its first input as it is."""
+        return False
+
+    def states(self, axis: int, *inputs: TensorType) -> States | None:
+        """What it carries from place to place along that axis of its first input and output."""
         return None
 
     # -------------------------------------------------------------------------- conveniences

@@ -11,6 +11,8 @@ from typing import Any
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
+from archdsl.ir.op import Op
+from archdsl.ir.places import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._fields import number_of_parts
 
@@ -244,6 +246,41 @@ def turned(g: OnnxGraph, x: Operand, names: Sequence[str], wanted: Sequence[str]
     dims = tuple(x.type.dims[place] for place in order)
     axes = tuple(x.type.axes[place] for place in order)
     return g.node("Transpose", x, type=TensorType(x.type.dtype, dims, axes), perm=order)
+
+
+# ------------------------------------------------------------------------------- place by place
+
+
+def axis_of(side: Side, term: Term) -> int | None:
+    """The place of a term on a side."""
+    return side.index(term) if term in side else None
+
+
+def pattern_piece(
+    op: Op, sizes: Mapping[str, Dim], text: str, axis: int, size: Dim
+) -> Piece | None:
+    """The piece along an axis of the result that is one of each input that has its name."""
+    pattern = read(text)
+    return _piece(op, sizes, pattern.inputs, pattern.output[axis], size)
+
+
+def split_piece(op: Op, sizes: Mapping[str, Dim], text: str, axis: int, size: Dim) -> Piece | None:
+    """The same for a pattern whose leading number becomes that many outputs."""
+    pattern = read(text)
+    return _piece(op, sizes, pattern.inputs, pattern.output[1:][axis], size)
+
+
+def _piece(
+    op: Op, sizes: Mapping[str, Dim], sides: Sequence[Side], term: Term, size: Dim
+) -> Piece | None:
+    if len(term) != 1 or term[0].isdecimal():
+        return None
+    counts = [factors(side).count(term[0]) for side in sides]
+    axes = tuple(axis_of(side, term) for side in sides)
+    if any(count != (axis is not None) for count, axis in zip(counts, axes, strict=True)):
+        return None
+    changed = {"sizes": {**sizes, term[0]: size}} if term[0] in sizes else {}
+    return Piece(op.model_copy(update=changed), axes)
 
 
 # ---------------------------------------------------------------------------------- rearranging

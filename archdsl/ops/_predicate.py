@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from archdsl.ir.conditions import All, Compare, Condition
 from archdsl.ir.dims import Dim
 from archdsl.ir.obligations import Obligations
+from archdsl.ir.places import Later, Seen
 from archdsl.ir.proof import Facts
 from archdsl.ir.types import ShapeError, TensorType
 
@@ -88,6 +89,30 @@ def keeps_some(facts: Facts, grid: Grid, columns: Dim) -> bool:
     if rows is not None and facts.prove(Compare(rows, "<=", columns)).proved:
         found.insert(0, Dim.of("_2"))
     return any(facts.prove(grid.predicate.substitute({"_1": place})).proved for place in found)
+
+
+def over_places(facts: Facts, x: TensorType) -> Facts:
+    """The facts, and that the symbols of axes by position are places along them."""
+    for place, size in enumerate(x.dims):
+        facts = facts.with_symbol(f"_{place}", 0).assume(Compare(Dim.of(f"_{place}"), "<", size))
+    return facts
+
+
+def hides_later(
+    predicate: Condition, x: TensorType, row: int, column: int, facts: Facts, *, any_kept: bool
+) -> Later | Seen | None:
+    """Whether in every row no later column is kept, but one that is not later, if that matters."""
+    facts = over_places(facts, x)
+    of_row, of_column = Dim.of(f"_{row}"), Dim.of(f"_{column}")
+    hidden = facts.assume(Compare(of_column, ">", of_row)).prove(predicate.negated())
+    if not hidden.proved:
+        sizes = hidden.counterexample or {}
+        query, key = (sizes.get(f"_{axis}", 0) for axis in (row, column))
+        return Seen(f"place {query} sees place {key}") if sizes else None
+    kept = (predicate.substitute({f"_{column}": place}) for place in (of_row, Dim.of(0)))
+    if any_kept and not any(facts.prove(condition).proved for condition in kept):
+        return Seen("where nothing is kept, all are alike, also later ones")
+    return Later.HIDDEN
 
 
 def _sizes(check: Obligations, x: TensorType) -> set[str]:

@@ -9,6 +9,7 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Module
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import CellOp, Weight
+from archdsl.ir.places import States
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.ops._fields import Positive, Probability
 from archdsl.ops._weights import dtype_argument, known_width, uniform_over
@@ -109,6 +110,11 @@ class Recurrent(CellOp):
             raise ShapeError(message, inputs=(0, place), code="dtype-mismatch")
         for found, wanted in zip(state.dims, expected.dims, strict=True):
             check.demand_equal(found, wanted, message, inputs=(0, place))
+
+    def states(self, axis: int, *inputs: TensorType) -> States | None:
+        if axis != self.time_axis or self.bidirectional:
+            return None
+        return tuple((place, place) for place in range(1, len(type(self).input_names())))
 
     # ------------------------------------------------------------------------- weights and cost
 

@@ -8,15 +8,15 @@ from pydantic import Field
 
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
-from archdsl.ir.op import Op
 from archdsl.ir.types import DType, TensorType
 from archdsl.ops._casting import node_in, wide_below
+from archdsl.ops._places import Elementwise
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 PositiveFinite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Activation(Op, ABC):
+class Activation(Elementwise, ABC):
     """A function of every element of a floating-point tensor."""
 
     torch_layer: ClassVar[str]

@@ -8,10 +8,12 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
+from archdsl.ir.places import Piece
 from archdsl.ir.types import DType, TensorType
 from archdsl.ops._axes import axis_label, position, torch_axis
 from archdsl.ops._casting import cast, refuse_bool, summed, without_int16
 from archdsl.ops._fields import Axis
+from archdsl.ops._places import beside
 
 
 class _ArgExtreme(Op, ABC):
@@ -40,6 +42,14 @@ class _ArgExtreme(Op, ABC):
             return ones if self.keepdim else TensorType.of(DType.INT64)
         place = position(x, self.axis)
         return indices.with_dim(place, 1) if self.keepdim else indices.without_axis(place)
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        if self.axis is None:
+            return None
+        place = position(x, self.axis)
+        if self.keepdim:
+            return beside(self, axis, (place,), (x,))
+        return Piece(self, (axis + (axis >= place),))
 
     def torch_call(self, x: TensorType) -> Call:
         target = f".{self.function}"
@@ -100,6 +110,9 @@ class CumSum(Op, function="cumsum"):
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
         position(x, self.axis)
         return x.with_dtype(summed(x.dtype))
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return beside(self, axis, (position(x, self.axis),), (x,))
 
     def torch_call(self, x: TensorType) -> Call:
         return Call(".cumsum", (Input(0), torch_axis(x, self.axis)))

@@ -6,13 +6,15 @@ from typing import Any, ClassVar
 
 from archdsl.ir.lowering import Call, Infix, Input, OnnxGraph, Operand, Unsupported
 from archdsl.ir.obligations import SETTLED, Obligations
-from archdsl.ir.op import Op
+from archdsl.ir.places import Later, Seen
+from archdsl.ir.proof import Facts
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._broadcast import broadcast, operand
 from archdsl.ops._casting import cast, floating, node_in, refuse_bool, without_int16
+from archdsl.ops._places import Elementwise, told
 
 
-class _Merge(Op, ABC):
+class _Merge(Elementwise, ABC):
     """A combination of two or more values, taken from the left."""
 
     onnx_type: ClassVar[str]
@@ -64,6 +66,18 @@ class Add(_Merge, function="add"):
     onnx_type = "Add"
     onnx_bool_type = "Or"
 
+    def later(
+        self,
+        row: int,
+        column: int,
+        known: tuple[Later | Seen | None, ...],
+        facts: Facts,
+        *inputs: TensorType,
+    ) -> Later | Seen | None:
+        # Lowest numbers of two masks could leave nothing else in a row.
+        seen = next((each for each in known if isinstance(each, Seen)), None)
+        return seen or told(known, Later.HIDDEN, Later.HIDDEN)
+
     def torch_pair(self, left: Any, right: Any) -> Infix:
         return Infix("+", left, right)
 
@@ -80,6 +94,16 @@ class Mul(_Merge, function="mul"):
 
     onnx_type = "Mul"
     onnx_bool_type = "And"
+
+    def later(
+        self,
+        row: int,
+        column: int,
+        known: tuple[Later | Seen | None, ...],
+        facts: Facts,
+        *inputs: TensorType,
+    ) -> Later | Seen | None:
+        return told(known, Later.ZERO, Later.ZERO)
 
     def torch_pair(self, left: Any, right: Any) -> Infix:
         return Infix("*", left, right)
@@ -132,7 +156,7 @@ class Minimum(_Extreme, function="minimum"):
         return Call("torch.minimum", (left, right))
 
 
-class _Pair(Op, ABC):
+class _Pair(Elementwise, ABC):
     """A combination of two numbers."""
 
     symbol: ClassVar[str]
@@ -186,6 +210,16 @@ class Div(_Pair, function="div"):
     """
 
     symbol = "/"
+
+    def later(
+        self,
+        row: int,
+        column: int,
+        known: tuple[Later | Seen | None, ...],
+        facts: Facts,
+        *inputs: TensorType,
+    ) -> Later | Seen | None:
+        return told(known[:1], Later.ZERO, Later.ZERO)
 
     def result(self, dtype: DType) -> DType:
         return floating(dtype)

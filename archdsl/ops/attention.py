@@ -12,6 +12,8 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Infix, Input, Lowest, OnnxGraph, Operand, Operands, Training
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
+from archdsl.ir.places import InputAxes, Later, Newest, Part, Piece, Prefix, Seen
+from archdsl.ir.proof import Facts
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops import _predicate_onnx, _predicate_torch
 from archdsl.ops._attention import (
@@ -26,7 +28,8 @@ from archdsl.ops._attention import (
 )
 from archdsl.ops._broadcast import broadcast
 from archdsl.ops._fields import Probability
-from archdsl.ops._predicate import Grid, by_position, check_predicate
+from archdsl.ops._places import broadcast_axes
+from archdsl.ops._predicate import Grid, by_position, check_predicate, hides_later, over_places
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -68,6 +71,42 @@ class MaskScores(Op, function="mask"):
             demand_truths(keep, "what is kept", 1)
             demand_within(check, x, keep, 1)
         return x
+
+    def piece(
+        self, axis: int, start: Dim, size: Dim, x: TensorType, *keep: TensorType
+    ) -> Piece | None:
+        changed: dict[str, Condition] = {}
+        if self.predicate is not None:
+            predicate = by_position(self.predicate, x)
+            moved = predicate.substitute({f"_{axis}": Dim.of(f"_{axis}") + start})
+            changed = {"predicate": moved}
+        return Piece(self.model_copy(update=changed), broadcast_axes(axis, (x, *keep), rank=x.rank))
+
+    def later(
+        self,
+        row: int,
+        column: int,
+        known: tuple[Later | Seen | None, ...],
+        facts: Facts,
+        *inputs: TensorType,
+    ) -> Later | Seen | None:
+        is_lowest = self.fill is None
+        if self.predicate is None:
+            return Seen("this mask alone does not hide them")
+        if not is_lowest and self.fill != -inf:
+            return Seen(f"what is not kept becomes {self.fill}, which softmax does not make 0")
+        if is_lowest and (len(inputs) > 1 or known[0] is not None):
+            # Of lowest numbers alone softmax makes parts of 1, of infinite ones nothing.
+            return Seen("where two masks keep nothing, all are alike; give the last `fill=-1e999`")
+        x = inputs[0]
+        predicate = by_position(self.predicate, x)
+        return hides_later(predicate, x, row, column, facts, any_kept=is_lowest)
+
+    def is_idle(self, facts: Facts, *inputs: TensorType) -> bool:
+        if self.predicate is None or len(inputs) > 1:
+            return False
+        predicate = by_position(self.predicate, inputs[0])
+        return over_places(facts, inputs[0]).prove(predicate).proved
 
     def placed(self, *inputs: TensorType) -> Op:
         if self.predicate is None:
@@ -211,6 +250,35 @@ class ScaledDotProductAttention(Op, function="scaled_dot_product_attention"):
                 code="dtype-mismatch",
             )
         demand_within(check, _scores(query, key), attn_mask, 3)
+
+    def piece(
+        self, axis: int, start: Dim, size: Dim, query: TensorType, *others: TensorType
+    ) -> Piece | None:
+        rank = query.rank
+        if axis == rank - 1:
+            return Piece(self, (None, None, axis, *(None for _ in others[2:])))
+        masks = broadcast_axes(axis, others[2:], rank=rank) if others[2:] else ()
+        if self.predicate is not None:
+            return None
+        if axis == rank - 2:
+            return None if self.is_causal else Piece(self, (axis, None, None, *masks))
+        shared = self.enable_gqa and axis == rank - 3
+        return None if shared else Piece(self, (axis, axis, axis, *masks))
+
+    def prefix(self, axes: InputAxes, query: TensorType, *others: TensorType) -> Prefix | None:
+        keys = query.rank - 2
+        if axes[:3] != (None, keys, keys) or self.is_causal or not others[2:]:
+            return None
+        if self.predicate is not None:
+            return None
+        added = others[2].dtype.is_floating and axes[3] == others[2].rank - 1
+        return Prefix(self, Later.HIDDEN) if added else None
+
+    def newest(self, axis: int | None, query: TensorType, *others: TensorType) -> Newest | None:
+        if axis != query.rank - 2 or not self.is_causal:
+            return None
+        parts = ((0, Part(new=axis)), (1, Part(all=axis)), (2, Part(all=axis)))
+        return Newest(self.model_copy(update={"is_causal": False}), parts)
 
     def macs(
         self,

@@ -5,13 +5,13 @@ from typing import ClassVar
 
 from archdsl.ir.lowering import Call, Infix, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
-from archdsl.ir.op import Op
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._broadcast import broadcast, operand
 from archdsl.ops._casting import cast, result_dtype, without_int16
+from archdsl.ops._places import Elementwise, Moving
 
 
-class _Comparison(Op, ABC):
+class _Comparison(Elementwise, ABC):
     """A comparison of two values, element by element."""
 
     symbol: ClassVar[str]
@@ -127,7 +127,7 @@ class Ge(_Comparison, function="ge"):
     onnx_type = "GreaterOrEqual"
 
 
-class _Logic(Op, ABC):
+class _Logic(Elementwise, ABC):
     """A connection of two truth values."""
 
     symbol: ClassVar[str]
@@ -173,7 +173,7 @@ class LogicalOr(_Logic, function="logical_or"):
     onnx_type = "Or"
 
 
-class LogicalNot(Op, function="logical_not"):
+class LogicalNot(Elementwise, function="logical_not"):
     """Whether it is false.
 
     `bool[*] -> bool[*]`
@@ -194,7 +194,7 @@ class LogicalNot(Op, function="logical_not"):
         return g.node("Not", x, type=x.type)
 
 
-class Where(Op, function="where"):
+class Where(Elementwise, function="where"):
     """Elements of one value where a condition is true, of another elsewhere.
 
     `bool[*], [*], [*] -> [*]`
@@ -240,7 +240,7 @@ class Where(Op, function="where"):
         return g.node("Or", first, second, type=result)
 
 
-class IsNan(Op, function="isnan"):
+class IsNan(Elementwise, function="isnan"):
     """Whether elements are not a number.
 
     `[*] -> bool[*]`
@@ -261,7 +261,7 @@ class IsNan(Op, function="isnan"):
         return g.node("IsNaN", x, type=x.type.with_dtype(DType.BOOL))
 
 
-class Cast(Op, function="cast"):
+class Cast(Elementwise, Moving, function="cast"):
     """The same numbers in another element type.
 
     `[*] -> dtype[*]`

@@ -7,11 +7,13 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op, Weight
+from archdsl.ir.places import Newest, Part, Piece
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.ops._axes import axis_label
 from archdsl.ops._casting import node_in, wide_below
 from archdsl.ops._fields import Offset, Positive, Size, per_axis
 from archdsl.ops._padding import pad_constant, pad_from_edges
+from archdsl.ops._places import leading
 from archdsl.ops._weights import dtype_argument, known_width, uniform_over
 
 
@@ -112,6 +114,17 @@ class Conv(Op, layer="Conv"):
             per_axis(self.dilation, rank, "dilation"),
         )
         return x.with_dims(x.dims[0], self.out_channels, *spatial)
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return leading(self, axis, 1, (x,))
+
+    def newest(self, axis: int | None, x: TensorType) -> Newest | None:
+        rank = x.rank - 2
+        if axis is None or axis < 2 or per_axis(self.stride, rank, "stride")[axis - 2] != 1:
+            return None
+        before, after = (pads[axis - 2] for pads in self._pads(rank))
+        last = self._spans(rank)[axis - 2]
+        return None if before or after else Newest(self, ((0, Part(new=axis, last=last)),))
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         kernel = per_axis(self.kernel_size, x.rank - 2, "kernel_size")
@@ -224,6 +237,9 @@ class ConvTranspose(Op, layer="ConvTranspose"):
             )
         ]
         return x.with_dims(x.dims[0], self.out_channels, *spatial)
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return leading(self, axis, 1, (x,))
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         kernel = per_axis(self.kernel_size, x.rank - 2, "kernel_size")

@@ -2,12 +2,12 @@
 
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand, Training
 from archdsl.ir.obligations import Obligations
-from archdsl.ir.op import Op
 from archdsl.ir.types import TensorType
 from archdsl.ops._fields import Probability
+from archdsl.ops._places import Elementwise, Moving
 
 
-class Dropout(Op, layer="Dropout", function="dropout"):
+class Dropout(Elementwise, Moving, layer="Dropout", function="dropout"):
     """Zeroes elements at random while training (Srivastava et al. 2014).
 
     `[*] -> [*]`
@@ -36,7 +36,7 @@ class Dropout(Op, layer="Dropout", function="dropout"):
         return x
 
 
-class Identity(Op, layer="Identity", function="identity"):
+class Identity(Elementwise, Moving, layer="Identity", function="identity"):
     """What goes in.
 
     `[*] -> [*]`

@@ -6,6 +6,7 @@ from archdsl.ir.dims import Dim, ceildiv
 from archdsl.ir.lowering import Call, Index, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
 from archdsl.ir.op import Op
+from archdsl.ir.places import Newest, Part, Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._axes import (
     Axes,
@@ -17,6 +18,7 @@ from archdsl.ops._axes import (
     torch_axis,
 )
 from archdsl.ops._fields import Axis, Positive
+from archdsl.ops._places import beside
 
 _END = 2**63 - 1
 """What ONNX takes for the end of an axis of any size."""
@@ -60,6 +62,18 @@ class Slice(Op, function="slice"):
         start, end = self._bounds(x.dims[place])
         return x.with_dim(place, ceildiv(end - start, self.step))
 
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        place = position(x, self.axis)
+        if axis != place:
+            return Piece(self, (axis,))
+        first = self._bounds(x.dims[place])[0] + start * self.step
+        end = first + (size - 1) * self.step + 1
+        return Piece(self.model_copy(update={"start": first, "end": end}), (None,))
+
+    def newest(self, axis: int | None, x: TensorType) -> Newest | None:
+        last = axis is None and self.start == -1 and self.end is None
+        return Newest(self, ((0, Part(new=position(x, self.axis))),)) if last else None
+
     def torch_call(self, x: TensorType) -> Index:
         place = position(x, self.axis)
         start = None if self.start == 0 else self.start
@@ -98,6 +112,13 @@ class Select(Op, function="select"):
         check.demand_at_least(x.dims[place] - index, 1, what)
         return x.without_axis(place)
 
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return Piece(self, (axis + (axis >= position(x, self.axis)),))
+
+    def newest(self, axis: int | None, x: TensorType) -> Newest | None:
+        last = axis is None and self.index == -1
+        return Newest(self, ((0, Part(new=position(x, self.axis))),)) if last else None
+
     def torch_call(self, x: TensorType) -> Index:
         return Index(Input(0), (*(slice(None),) * position(x, self.axis), self.index))
 
@@ -135,6 +156,14 @@ class Take(Op, function="take"):
             (*x.dims[:place], *index.dims, *x.dims[place + 1 :]),
             (*x.axes[:place], *index.axes, *x.axes[place + 1 :]),
         )
+
+    def piece(
+        self, axis: int, start: Dim, size: Dim, x: TensorType, index: TensorType
+    ) -> Piece | None:
+        place = position(x, self.axis)
+        if place <= axis < place + index.rank:
+            return Piece(self, (None, axis - place))
+        return Piece(self, (axis if axis < place else axis - index.rank + 1, None))
 
     def torch_call(self, x: TensorType, index: TensorType) -> Index | Call:
         if index.rank == 1:
@@ -200,6 +229,11 @@ class Gather(Op, function="gather"):
                 )
         return index.with_dtype(x.dtype)
 
+    def piece(
+        self, axis: int, start: Dim, size: Dim, x: TensorType, index: TensorType
+    ) -> Piece | None:
+        return Piece(self, (None if axis == position(x, self.axis) else axis, axis))
+
     def torch_call(self, x: TensorType, index: TensorType) -> Call:
         return Call("torch.gather", (Input(0), torch_axis(x, self.axis), Input(1)))
 
@@ -225,6 +259,9 @@ class Flip(Op, function="flip"):
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
         positions(x, self.axis)
         return x
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return beside(self, axis, positions(x, self.axis), (x,))
 
     def torch_call(self, x: TensorType) -> Call:
         return Call("torch.flip", (Input(0), as_tuple(torch_axes(x, self.axis))))
@@ -261,6 +298,9 @@ class Roll(Op, function="roll"):
 
     def _shifts(self) -> tuple[int, ...]:
         return self.shifts if isinstance(self.shifts, tuple) else (self.shifts,)
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return beside(self, axis, positions(x, self.axis), (x,))
 
     def torch_call(self, x: TensorType) -> Call:
         shifts: Any = self.shifts

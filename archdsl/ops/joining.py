@@ -8,11 +8,13 @@ from archdsl.ir.dims import Dim, ceildiv
 from archdsl.ir.lowering import AllInputs, Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
 from archdsl.ir.op import Op
+from archdsl.ir.places import Piece
 from archdsl.ir.proof import Compare
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops import _pattern
 from archdsl.ops._axes import axis_label, position, shared_name, torch_axis
 from archdsl.ops._fields import Axis, Parts, Positive, number_of_parts
+from archdsl.ops._places import Moving, beside
 
 
 class Concat(Op, function="concat"):
@@ -53,6 +55,9 @@ class Concat(Op, function="concat"):
                 attribute="axis",
             )
 
+    def piece(self, axis: int, start: Dim, size: Dim, *xs: TensorType) -> Piece | None:
+        return beside(self, axis, (position(xs[0], self.axis),), xs)
+
     def torch_call(self, *xs: TensorType) -> Call:
         return Call("torch.cat", (AllInputs(),), {"dim": torch_axis(xs[0], self.axis)})
 
@@ -85,6 +90,10 @@ class Stack(Op, function="stack"):
             result = _with_shared_names(result, other)
         return result.with_axis(new_place(result, self.axis), len(xs))
 
+    def piece(self, axis: int, start: Dim, size: Dim, *xs: TensorType) -> Piece | None:
+        place = new_place(xs[0], self.axis)
+        return None if axis == place else Piece(self, (axis - (axis > place),) * len(xs))
+
     def torch_call(self, *xs: TensorType) -> Call:
         return Call("torch.stack", (AllInputs(),), {"dim": self.axis} if self.axis != 0 else {})
 
@@ -96,7 +105,7 @@ class Stack(Op, function="stack"):
         return g.node("Concat", *raised, type=result, axis=place) if len(xs) > 1 else raised[0]
 
 
-class Split(Op, function="split"):
+class Split(Moving, function="split"):
     """Takes a value apart along an axis: into equal parts, parts of given sizes, or by a pattern.
 
     `[*A, B, *C] -> [*A, B', *C], …`
@@ -162,6 +171,11 @@ class Split(Op, function="split"):
             )
         return number_of_parts(parts.value)
 
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        if isinstance(self.parts, str):
+            return _pattern.split_piece(self, self.sizes, self.parts, axis, size)
+        return beside(self, axis, (self._place(x),), (x,))
+
     def torch_call(self, x: TensorType) -> Call:
         if isinstance(self.parts, str):
             return _pattern.Splitting(SETTLED, self.parts, self.sizes, x).torch_call()
@@ -176,7 +190,7 @@ class Split(Op, function="split"):
         return split(g, x, place, self._sizes(x.type, place))
 
 
-class Chunk(Op, function="chunk"):
+class Chunk(Moving, function="chunk"):
     """Takes a value apart into parts of one size, of which the last may be smaller.
 
     `[*A, B, *C] -> [*A, B', *C], …`
@@ -207,6 +221,9 @@ class Chunk(Op, function="chunk"):
         number_of_parts(self.chunks)
         whole = ceildiv(size, self.chunks)
         return [whole] * (self.chunks - 1) + [size - whole * (self.chunks - 1)]
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return beside(self, axis, (position(x, self.axis),), (x,))
 
     def torch_call(self, x: TensorType) -> Call:
         return Call(".chunk", (Input(0), self.chunks), {"dim": torch_axis(x, self.axis)})

@@ -9,9 +9,11 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Init, Op, Weight
+from archdsl.ir.places import InputAxes, Later, Piece, Prefix
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._broadcast import broadcast
 from archdsl.ops._fields import Positive
+from archdsl.ops._places import broadcast_axes, leading
 from archdsl.ops._weights import dtype_argument, known_width, uniform_over
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ class Linear(Op, layer="Linear"):
         x.expect_floating()
         known_width(x, -1, "number of input features")
         return x.with_dim(-1, self.out_features)
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return leading(self, axis, x.rank - 1, (x,))
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         width = known_width(x, -1, "number of input features")
@@ -127,6 +132,11 @@ class LinearFunction(Op, function="linear"):
         )
         _demand_same_dtype(x, bias, 2)
 
+    def piece(
+        self, axis: int, start: Dim, size: Dim, x: TensorType, *weights: TensorType
+    ) -> Piece | None:
+        return leading(self, axis, x.rank - 1, (x, *weights))
+
     def macs(self, x: TensorType, weight: TensorType, bias: TensorType | None = None) -> Dim:
         return prod(x.dims, start=weight.dims[0])
 
@@ -167,6 +177,9 @@ class Embedding(Op, layer="Embedding"):
             )
         return indices.with_axis(indices.rank, self.embedding_dim).with_dtype(DType.FLOAT32)
 
+    def piece(self, axis: int, start: Dim, size: Dim, indices: TensorType) -> Piece | None:
+        return leading(self, axis, indices.rank, (indices,))
+
     def weights(self, indices: TensorType) -> tuple[Weight, ...]:
         dims = (Dim.of(self.num_embeddings), Dim.of(self.embedding_dim))
         init = Init.of("normal", mean=0.0, std=1.0)
@@ -201,6 +214,11 @@ class EmbeddingFunction(Op, function="embedding"):
             raise ShapeError(f"the table must have 2 axes, but is {weight}", inputs=(1,))
         result = indices.with_axis(indices.rank, weight.dims[1], weight.axes[1])
         return result.with_dtype(weight.dtype)
+
+    def piece(
+        self, axis: int, start: Dim, size: Dim, indices: TensorType, weight: TensorType
+    ) -> Piece | None:
+        return leading(self, axis, indices.rank, (indices, weight))
 
     def torch_call(self, indices: TensorType, weight: TensorType) -> Call:
         return Call("F.embedding", (Input(0), Input(1)))
@@ -241,6 +259,19 @@ class MatMul(Op, function="matmul"):
             inputs=(0, 1),
         )
         return _product(left, right, broadcast(check, _batch(left), _batch(right)))
+
+    def piece(
+        self, axis: int, start: Dim, size: Dim, left: TensorType, right: TensorType
+    ) -> Piece | None:
+        batch = max(left.rank - 2, right.rank - 2, 0)
+        if axis < batch:
+            return Piece(self, broadcast_axes(axis, (_batch(left), _batch(right)), rank=batch))
+        is_row = left.rank > 1 and axis == batch
+        return Piece(self, (left.rank - 2, None) if is_row else (None, right.rank - 1))
+
+    def prefix(self, axes: InputAxes, left: TensorType, right: TensorType) -> Prefix | None:
+        summed = (left.rank - 1, max(right.rank - 2, 0))
+        return Prefix(self, Later.ZERO) if axes == summed else None
 
     def macs(self, left: TensorType, right: TensorType) -> Dim:
         product = _product(left, right, _larger_batch(left, right))

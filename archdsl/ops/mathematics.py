@@ -7,7 +7,6 @@ from typing import ClassVar
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Infix, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
-from archdsl.ir.op import Op
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._casting import (
     cast,
@@ -17,9 +16,10 @@ from archdsl.ops._casting import (
     wide_below,
     without_int16,
 )
+from archdsl.ops._places import Elementwise
 
 
-class _RealFunction(Op, ABC):
+class _RealFunction(Elementwise, ABC):
     """A function with real values: integers and truth values are taken as float32."""
 
     onnx_type: ClassVar[str]
@@ -161,7 +161,7 @@ class Erf(_RealFunction, function="erf"):
     onnx_type = "Erf"
 
 
-class _Rounding(Op, ABC):
+class _Rounding(Elementwise, ABC):
     """Rounding, which leaves integers as they are."""
 
     onnx_type: ClassVar[str]
@@ -221,7 +221,7 @@ class Round(_Rounding, function="round"):
     bfloat16_since = 22
 
 
-class _NumberFunction(Op, ABC):
+class _NumberFunction(Elementwise, ABC):
     """A function that keeps the element type."""
 
     def infer(self, check: Obligations, x: TensorType) -> TensorType:

@@ -9,6 +9,7 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Device, Input, Invocation, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import ZEROS, Init, Op, Weight
+from archdsl.ir.places import Newest, Part, Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._fields import Positive, Probability
 from archdsl.ops._multihead import Heads, Hidden
@@ -146,6 +147,21 @@ class MultiheadAttention(Op, layer="MultiheadAttention"):
                 inputs=(3, 4),
                 code="dtype-mismatch",
             )
+
+    # -------------------------------------------------------------------------- place by place
+
+    def piece(
+        self, axis: int, start: Dim, size: Dim, query: TensorType, *others: TensorType
+    ) -> Piece | None:
+        if axis != self.time_axis or self.is_causal or not others or len(others) > 3:
+            return None
+        return Piece(self, (axis, *(None for _ in others)))
+
+    def newest(self, axis: int | None, query: TensorType, *others: TensorType) -> Newest | None:
+        if axis != self.time_axis or not self.is_causal or others:
+            return None
+        op = self.model_copy(update={"is_causal": False})
+        return Newest(op, ((0, Part(new=axis)), (0, Part(all=axis))))
 
     # ------------------------------------------------------------------------------- weights
 

@@ -10,6 +10,7 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import ONES, ZEROS, Op, Weight
+from archdsl.ir.places import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._casting import node_in, wide_below
 from archdsl.ops._fields import Positive, Probability
@@ -19,6 +20,7 @@ from archdsl.ops._norm import (
     scaled,
     standardized,
 )
+from archdsl.ops._places import beside, leading
 from archdsl.ops._weights import dtype_argument, known_width
 
 Epsilon = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -51,6 +53,9 @@ class BatchNorm(Op, layer="BatchNorm"):
         if not self.track_running_stats:
             _demand_several(check, x, prod(x.dims[2:], start=x.dims[0]), "channel")
         return x
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return beside(self, axis, (1,), (x,)) if self.track_running_stats else None
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         return (
@@ -106,6 +111,9 @@ class LayerNorm(Op, layer="LayerNorm"):
         _expect_trailing(x, self.axes)
         return x
 
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return leading(self, axis, x.rank - self.axes, (x,))
+
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         if not self.elementwise_affine:
             return ()
@@ -160,6 +168,9 @@ class RMSNorm(Op, layer="RMSNorm"):
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
         _expect_trailing(x, self.axes)
         return x
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return leading(self, axis, x.rank - self.axes, (x,))
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         if not self.elementwise_affine:
@@ -219,6 +230,9 @@ class GroupNorm(Op, layer="GroupNorm"):
         each = x.dims[0] * (channels // self.num_groups)
         _demand_several(check, x, prod(x.dims[2:], start=each), "group")
         return x
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return leading(self, axis, 1, (x,))
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         return _scale_and_shift(x.dims[1:2], x.dtype) if self.affine else ()
@@ -290,6 +304,9 @@ class InstanceNorm(Op, layer="InstanceNorm"):
             _demand_several(check, x, prod(x.dims[2:], start=Dim.of(1)), "channel of a sample")
         return x
 
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return leading(self, axis, 1, (x,))
+
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         return (
             *(_scale_and_shift(x.dims[1:2], x.dtype) if self.affine else ()),
@@ -341,6 +358,9 @@ class LocalResponseNorm(Op, layer="LocalResponseNorm", function="local_response_
         x.expect_rank(3, 4, 5)
         x.expect_floating()
         return x
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return beside(self, axis, (1,), (x,))
 
     def torch_module(self, x: TensorType) -> Module:
         return Module("nn.LocalResponseNorm", (self.size,), self.changed("alpha", "beta", "k"))

@@ -6,11 +6,13 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
+from archdsl.ir.places import Newest, Part, Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._axes import axis_label, position
 from archdsl.ops._casting import cast, without_int16
 from archdsl.ops._fields import Axis, Shape
 from archdsl.ops._padding import pad_from_edges
+from archdsl.ops._places import beside
 
 
 class Pad(Op, function="pad"):
@@ -128,6 +130,24 @@ class Pad(Op, function="pad"):
             f"`mode={self.mode}` with padding {number} needs at least {max(least, 1)}"
             f" along axis {axis_label(x, place)}, which is {x.dims[place]} in {x}",
         )
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        padded = [place for place, pair in self._pairs(x).items() if pair != (0, 0)]
+        return beside(self, axis, padded, (x,))
+
+    def newest(self, axis: int | None, x: TensorType) -> Newest | None:
+        pairs = self._pairs(x)
+        if axis not in pairs or self.mode != "constant":
+            return None
+        after = pairs[axis][1].value
+        if after is None or after > 0:
+            return None
+        # Padded in front the newest place is the same; what is cut off behind came before it.
+        inner = 0 if self.axis is not None else 2 * (x.rank - 1 - axis)
+        padding = list(self.padding)
+        padding[inner : inner + 2] = [Dim.of(0), Dim.of(after)]
+        op = self.model_copy(update={"padding": tuple(padding)})
+        return Newest(op, ((0, Part(new=axis, last=1 - after)),))
 
     def torch_call(self, x: TensorType) -> Call:
         keywords: dict[str, Any] = self.changed("mode", "value")

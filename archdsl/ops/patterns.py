@@ -9,9 +9,20 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
 from archdsl.ir.op import Op
+from archdsl.ir.places import InputAxes, Later, Piece, Prefix
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.ops._contraction import Contraction
-from archdsl.ops._pattern import Binding, Pattern, Rearrangement, bad_pattern, factors, read
+from archdsl.ops._pattern import (
+    Binding,
+    Pattern,
+    Rearrangement,
+    axis_of,
+    bad_pattern,
+    factors,
+    pattern_piece,
+    read,
+)
+from archdsl.ops._places import Moving
 
 if TYPE_CHECKING:
     from archdsl.ir.fusion import Fusion, Site
@@ -20,7 +31,7 @@ _MOST_AXES = 52
 """torch.einsum has a letter for that many."""
 
 
-class Rearrange(Op, function="rearrange"):
+class Rearrange(Moving, function="rearrange"):
     """Takes axes apart, reorders them, and puts them together.
 
     `[*A] -> [*B]`
@@ -38,6 +49,9 @@ class Rearrange(Op, function="rearrange"):
 
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
         return Rearrangement(check, read(self.pattern), self.sizes, x).result
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return pattern_piece(self, self.sizes, self.pattern, axis, size)
 
     def torch_call(self, x: TensorType) -> Any:
         return Rearrangement(SETTLED, read(self.pattern), self.sizes, x).torch_call()
@@ -95,6 +109,18 @@ class Einsum(Op, function="einsum"):
     def _contraction(self, xs: Sequence[TensorType]) -> Contraction:
         pattern = read(self.pattern)
         return Contraction(pattern, Binding(SETTLED, pattern, self.sizes, xs), xs[0].dtype)
+
+    def piece(self, axis: int, start: Dim, size: Dim, *xs: TensorType) -> Piece | None:
+        return pattern_piece(self, self.sizes, self.pattern, axis, size)
+
+    def prefix(self, axes: InputAxes, *xs: TensorType) -> Prefix | None:
+        pattern = read(self.pattern)
+        names = {
+            side[axis] for side, axis in zip(pattern.inputs, axes, strict=True) if axis is not None
+        }
+        places = [axis_of(side, *names) for side in pattern.inputs] if len(names) == 1 else []
+        summed = not names & set(pattern.output) and tuple(places) == axes
+        return Prefix(self, Later.ZERO) if summed else None
 
     def macs(self, *xs: TensorType) -> Dim:
         return self._contraction(xs).macs()

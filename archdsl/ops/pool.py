@@ -4,15 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, prod
 
+from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
+from archdsl.ir.places import Piece
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.ops._axes import axis_label
 from archdsl.ops._bins import average_over_bins, largest_of_bins
 from archdsl.ops._casting import node_in, wide_below
 from archdsl.ops._fields import Offset, Positive, Size, per_axis
 from archdsl.ops._padding import pad_constant
+from archdsl.ops._places import leading
 from archdsl.ops._reductions import reduced
 from archdsl.ops.conv import demand_window, window
 
@@ -105,6 +108,9 @@ class MaxPool(Op, layer="MaxPool", function="max_pool"):
         windows = _windows(rank, self.kernel_size, self.stride, self.padding, self.dilation)
         return windows.hanging_over() if self.ceil_mode else windows
 
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return leading(self, axis, 2, (x,))
+
     def torch_module(self, x: TensorType) -> Module:
         return Module(f"nn.MaxPool{x.rank - 2}d", (self.kernel_size,), self._keywords())
 
@@ -181,6 +187,9 @@ class AvgPool(Op, layer="AvgPool", function="avg_pool"):
         windows = _windows(rank, self.kernel_size, self.stride, self.padding, 1)
         return windows.hanging_over() if self.ceil_mode else windows
 
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return leading(self, axis, 2, (x,))
+
     def torch_module(self, x: TensorType) -> Module:
         return Module(f"nn.AvgPool{x.rank - 2}d", (self.kernel_size,), self._keywords())
 
@@ -235,6 +244,9 @@ class AdaptiveAvgPool(Op, layer="AdaptiveAvgPool", function="adaptive_avg_pool")
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
         return _binned(check, x, _bins(self.output_size, x))
 
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return leading(self, axis, 2, (x,))
+
     def torch_module(self, x: TensorType) -> Module:
         return Module(f"nn.AdaptiveAvgPool{x.rank - 2}d", (self.output_size,))
 
@@ -263,6 +275,9 @@ class AdaptiveMaxPool(Op, layer="AdaptiveMaxPool", function="adaptive_max_pool")
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
         return _binned(check, x, _bins(self.output_size, x))
 
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return leading(self, axis, 2, (x,))
+
     def torch_module(self, x: TensorType) -> Module:
         return Module(f"nn.AdaptiveMaxPool{x.rank - 2}d", (self.output_size,))
 
@@ -287,6 +302,9 @@ class GlobalAvgPool(Op, function="global_avg_pool"):
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
         return _binned(check, x, (1,) * (x.rank - 2))
 
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return leading(self, axis, 2, (x,))
+
     def torch_call(self, x: TensorType) -> Call:
         return Call(f"F.adaptive_avg_pool{x.rank - 2}d", (Input(0), 1))
 
@@ -306,6 +324,9 @@ class GlobalMaxPool(Op, function="global_max_pool"):
 
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
         return _binned(check, x, (1,) * (x.rank - 2))
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return leading(self, axis, 2, (x,))
 
     def torch_call(self, x: TensorType) -> Call:
         return Call(f"F.adaptive_max_pool{x.rank - 2}d", (Input(0), 1))

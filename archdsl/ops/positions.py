@@ -12,6 +12,7 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Device, Index, Infix, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
+from archdsl.ir.places import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._angles import (
     LARGEST_WRITTEN,
@@ -23,6 +24,7 @@ from archdsl.ops._angles import (
 from archdsl.ops._buckets import Buckets
 from archdsl.ops._casting import cast
 from archdsl.ops._fields import Positive
+from archdsl.ops._places import leading
 from archdsl.ops._predicate_onnx import arange, joined
 
 Base = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -115,6 +117,14 @@ class SinusoidalPositions(Op, function="sinusoidal_positions"):
             return TensorType.of(self.dtype, self.length or 0, self.width)
         return positions.with_axis(positions.rank, self.width).with_dtype(self.dtype)
 
+    def piece(
+        self, axis: int, start: Dim, size: Dim, positions: TensorType | None = None
+    ) -> Piece | None:
+        if positions is not None:
+            return leading(self, axis, positions.rank, (positions,))
+        later = {"start": self.start + start, "length": size}
+        return Piece(self.model_copy(update=later), ()) if axis == 0 else None
+
     def torch_call(self, positions: TensorType | None = None) -> Call:
         places = Input(0) if self.length is None else numbers(self.start, self.length)
         function = "sinusoids" if self.interleaved else "sines_and_cosines"
@@ -174,6 +184,9 @@ class ALiBi(Op, function="alibi"):
 
     def _result(self) -> TensorType:
         return TensorType.of(self.dtype, self.num_heads, self.query_length, self.key_length)
+
+    def piece(self, axis: int, start: Dim, size: Dim) -> Piece | None:
+        return None if axis == 0 else _of_pairs(self, axis - 1, self.start, start, size)
 
     @property
     def _slopes(self) -> list[float]:
@@ -250,6 +263,9 @@ class RelativePositionBucket(Op, function="relative_position_bucket"):
     def _result(self) -> TensorType:
         return TensorType.of(DType.INT64, self.query_length, self.key_length)
 
+    def piece(self, axis: int, start: Dim, size: Dim) -> Piece | None:
+        return _of_pairs(self, axis - 0, self.start, start, size)
+
     @property
     def _buckets(self) -> Buckets:
         count = self.num_buckets // 2 if self.bidirectional else self.num_buckets
@@ -294,6 +310,14 @@ def _relative(start: Dim, queries: Dim, keys: Dim) -> Infix:
 def _relative_onnx(g: OnnxGraph, start: Dim, queries: Dim, keys: Dim) -> Operand:
     column, row = arange(g, start, queries, 1), arange(g, Dim.of(0), keys, 0)
     return g.node("Sub", row, column, type=joined(row.type, column.type))
+
+
+def _of_pairs(op: Op, axis: int, place: Dim, start: Dim, size: Dim) -> Piece:
+    """Some of the queries (axis 0), or some of the keys: a later key is as an earlier query."""
+    changed = {"query_length": size, "start": place + start}
+    if axis == 1:
+        changed = {"key_length": size, "start": place - start}
+    return Piece(op.model_copy(update=changed), ())
 
 
 def _demand_floating(dtype: DType) -> None:

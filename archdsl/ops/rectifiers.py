@@ -6,8 +6,10 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Init, Op, Weight
+from archdsl.ir.places import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._fields import Positive
+from archdsl.ops._places import beside
 from archdsl.ops._weights import dtype_argument
 from archdsl.ops.activation import Activation, Finite, PositiveFinite
 
@@ -195,6 +197,10 @@ class PReLU(Op, layer="PReLU"):
             inputs=(0,),
         )
         return x
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        mixed = (1,) if self.num_parameters > 1 else ()
+        return beside(self, axis, mixed, (x,))
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         init = Init.of("constant", val=self.init)

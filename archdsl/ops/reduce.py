@@ -9,9 +9,11 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
+from archdsl.ir.places import InputAxes, Later, Piece, Prefix
 from archdsl.ir.types import DType, TensorType
 from archdsl.ops._axes import Axes, axis_label, positions, torch_axes
 from archdsl.ops._casting import cast, summed, without_int16
+from archdsl.ops._places import beside
 from archdsl.ops._reductions import reduced
 
 
@@ -37,6 +39,13 @@ class Reduction(Op, ABC):
         if self.keepdim:
             return reduce(lambda type, place: type.with_dim(place, 1), places, x)
         return reduce(TensorType.without_axis, reversed(places), x)
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        gone = self.places(x)
+        if self.keepdim:
+            return beside(self, axis, gone, (x,))
+        left = [place for place in range(x.rank) if place not in gone]
+        return Piece(self, (left[axis],))
 
     def demand_elements(self, check: Obligations, x: TensorType) -> None:
         """Refuse to look for an extreme of nothing."""
@@ -85,6 +94,9 @@ class Sum(_Summation, function="sum"):
     """
 
     onnx_type = "ReduceSum"
+
+    def prefix(self, axes: InputAxes, x: TensorType) -> Prefix | None:
+        return Prefix(self, Later.ZERO) if axes[0] in self.places(x) else None
 
 
 class Prod(_Summation, function="prod"):

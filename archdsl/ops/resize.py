@@ -8,11 +8,13 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand, Unsupported
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
+from archdsl.ir.places import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops import _nearest
 from archdsl.ops._axes import axis_label
 from archdsl.ops._fields import Shape, per_axis
 from archdsl.ops._nearest import float32
+from archdsl.ops._places import leading
 from archdsl.ops.activation import PositiveFinite
 from archdsl.ops.pool import AdaptiveAvgPool
 
@@ -106,6 +108,9 @@ class Interpolate(Op, layer="Upsample", function="interpolate"):
                 attribute="size",
             )
         return size
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return leading(self, axis, 2, (x,))
 
     # ---------------------------------------------------------------------------------- torch
 

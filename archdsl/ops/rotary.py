@@ -12,6 +12,7 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Index, Infix, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
+from archdsl.ir.places import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._angles import (
     Places,
@@ -135,6 +136,20 @@ class Rotary(Op, function="rotary"):
             check.demand_equal(
                 found, size, f"the positions {positions} are not those of {x}", inputs=(0, 1)
             )
+
+    def piece(
+        self, axis: int, start: Dim, size: Dim, x: TensorType, *positions: TensorType
+    ) -> Piece | None:
+        place = position(x, self.axis)
+        if axis == x.rank - 1:
+            return None
+        if axis != place:
+            per_sample = axis == 0 and any(given.rank == 2 for given in positions)
+            return Piece(self, (axis, *((0,) if per_sample else (None,) * len(positions))))
+        if not positions:
+            return Piece(self.model_copy(update={"start": self.start + start}), (axis,))
+        rank = positions[0].rank
+        return Piece(self, (axis, rank - 1)) if rank else None
 
     # ------------------------------------------------------------------------------- PyTorch
 

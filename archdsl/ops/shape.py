@@ -8,14 +8,15 @@ from typing import Any
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
-from archdsl.ir.op import Op
+from archdsl.ir.places import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._axes import Axes, axis_label, position, positions, torch_axes, torch_axis
 from archdsl.ops._fields import Axis, Shape
+from archdsl.ops._places import Moving, beside, broadcast_axes, resized, unmoved
 from archdsl.ops.joining import new_place
 
 
-class Reshape(Op, function="reshape"):
+class Reshape(Moving, function="reshape"):
     """The same elements in another shape; one size may be -1 and follows from the others.
 
     `[*] -> [*shape]`
@@ -33,6 +34,11 @@ class Reshape(Op, function="reshape"):
         sizes = _solved(check, self.shape, x.dims, x)
         return TensorType(x.dtype, sizes, _kept_names(x, sizes))
 
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        source = unmoved(axis, x.dims, self.infer(SETTLED, x).dims)
+        op = self.model_copy(update={"shape": resized(self.shape, axis, size)})
+        return None if source is None else Piece(op, (source,))
+
     def torch_call(self, x: TensorType) -> Call:
         return Call(".reshape", (Input(0), *(self.shape or ((),))))
 
@@ -40,7 +46,7 @@ class Reshape(Op, function="reshape"):
         return reshaped(g, x, self.infer(SETTLED, x.type))
 
 
-class Flatten(Op, layer="Flatten", function="flatten"):
+class Flatten(Moving, layer="Flatten", function="flatten"):
     """Neighbouring axes as one; all but the first if nothing is said.
 
     `[N, *] -> [N, C]`
@@ -71,6 +77,12 @@ class Flatten(Op, layer="Flatten", function="flatten"):
             (*x.axes[:start], None, *x.axes[end + 1 :]),
         )
 
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        first, last = position(x, self.start_axis), position(x, self.end_axis)
+        if axis == first != last:
+            return None
+        return Piece(self, (axis if axis <= first else axis + last - first,))
+
     def torch_module(self, x: TensorType) -> Module:
         keywords: dict[str, Any] = {}
         if self.start_axis != 1:
@@ -90,7 +102,7 @@ class Flatten(Op, layer="Flatten", function="flatten"):
         return reshaped(g, x, result)
 
 
-class Unflatten(Op, function="unflatten"):
+class Unflatten(Moving, function="unflatten"):
     """One axis taken apart into several; one size may be -1 and follows from the others.
 
     `[*A, B, *C] -> [*A, *shape, *C]`
@@ -115,6 +127,12 @@ class Unflatten(Op, function="unflatten"):
             (*x.axes[:place], *names, *x.axes[place + 1 :]),
         )
 
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        source = unmoved(axis, x.dims, self.infer(SETTLED, x).dims)
+        shape = resized(self.shape, axis - position(x, self.axis), size)
+        op = self.model_copy(update={"shape": shape})
+        return None if source is None else Piece(op, (source,))
+
     def torch_call(self, x: TensorType) -> Call:
         return Call(".unflatten", (Input(0), torch_axis(x, self.axis), self.shape))
 
@@ -122,7 +140,7 @@ class Unflatten(Op, function="unflatten"):
         return reshaped(g, x, self.infer(SETTLED, x.type))
 
 
-class Permute(Op, function="permute"):
+class Permute(Moving, function="permute"):
     """The axes in another order.
 
     `[*A] -> [*B]`
@@ -145,6 +163,9 @@ class Permute(Op, function="permute"):
             )
         return reordered(x, places)
 
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return Piece(self, (positions(x, self.axes)[axis],))
+
     def torch_call(self, x: TensorType) -> Call:
         axes = tuple(torch_axis(x, axis) for axis in self.axes)
         return Call(".permute", (Input(0), *(axes or ((),))))
@@ -153,7 +174,7 @@ class Permute(Op, function="permute"):
         return _transposed(g, x, positions(x.type, self.axes))
 
 
-class Transpose(Op, function="transpose"):
+class Transpose(Moving, function="transpose"):
     """Two axes exchanged.
 
     `[*, A, *, B, *] -> [*, B, *, A, *]`
@@ -177,6 +198,9 @@ class Transpose(Op, function="transpose"):
         places[first], places[second] = second, first
         return places
 
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return Piece(self, (self._places(x)[axis],))
+
     def torch_call(self, x: TensorType) -> Call:
         axes = torch_axis(x, self.axis0), torch_axis(x, self.axis1)
         return Call(".transpose", (Input(0), *axes))
@@ -185,7 +209,7 @@ class Transpose(Op, function="transpose"):
         return _transposed(g, x, self._places(x.type))
 
 
-class Squeeze(Op, function="squeeze"):
+class Squeeze(Moving, function="squeeze"):
     """Removes axes of size 1.
 
     `[*A, 1, *B] -> [*A, *B]`
@@ -212,6 +236,11 @@ class Squeeze(Op, function="squeeze"):
             result = result.without_axis(place)
         return result
 
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        gone = positions(x, self.axis)
+        left = [place for place in range(x.rank) if place not in gone]
+        return Piece(self, (left[axis],))
+
     def torch_call(self, x: TensorType) -> Call:
         return Call(".squeeze", (Input(0), torch_axes(x, self.axis)))
 
@@ -220,7 +249,7 @@ class Squeeze(Op, function="squeeze"):
         return g.node("Squeeze", x, axes, type=self.infer(SETTLED, x.type))
 
 
-class Unsqueeze(Op, function="unsqueeze"):
+class Unsqueeze(Moving, function="unsqueeze"):
     """Inserts an axis of size 1.
 
     `[*A, *B] -> [*A, 1, *B]`
@@ -237,6 +266,10 @@ class Unsqueeze(Op, function="unsqueeze"):
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
         return x.with_axis(new_place(x, self.axis), 1)
 
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        place = new_place(x, self.axis)
+        return None if axis == place else Piece(self, (axis - (axis > place),))
+
     def torch_call(self, x: TensorType) -> Call:
         return Call(".unsqueeze", (Input(0), self.axis))
 
@@ -246,7 +279,7 @@ class Unsqueeze(Op, function="unsqueeze"):
         return g.node("Unsqueeze", x, axes, type=result)
 
 
-class Expand(Op, function="expand"):
+class Expand(Moving, function="expand"):
     """Axes of size 1 made longer, and new ones in front; -1 keeps a size.
 
     `[*A, 1] -> [*B, *A, C]`
@@ -292,6 +325,10 @@ class Expand(Op, function="expand"):
         check.demand_at_least(wanted, 0, f"a size cannot be negative, but is {wanted}")
         return wanted
 
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        op = self.model_copy(update={"shape": resized(self.shape, axis, size)})
+        return Piece(op, broadcast_axes(axis, (x,), rank=len(self.shape)))
+
     def torch_call(self, x: TensorType) -> Call:
         return Call(".expand", (Input(0), *(self.shape or ((),))))
 
@@ -308,7 +345,7 @@ class Expand(Op, function="expand"):
         return g.node("Expand", x, g.shape(told), type=result)
 
 
-class Tile(Op, function="tile"):
+class Tile(Moving, function="tile"):
     """The whole tensor repeated along its axes; missing numbers in front are 1.
 
     `[*A] -> [*B]`
@@ -335,6 +372,11 @@ class Tile(Op, function="tile"):
         pairs = tuple(zip_longest(reversed(x.dims), reversed(self.repeats), fillvalue=one))
         return [dim for dim, _ in reversed(pairs)], [count for _, count in reversed(pairs)]
 
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        dims, counts = self._aligned(x)
+        new = len(dims) - x.rank
+        return Piece(self, (axis - new,)) if counts[axis] == 1 and axis >= new else None
+
     def torch_call(self, x: TensorType) -> Call:
         return Call("torch.tile", (Input(0), self.repeats))
 
@@ -348,7 +390,7 @@ class Tile(Op, function="tile"):
         return g.node("Tile", x, g.shape(counts), type=result) if counts else x
 
 
-class RepeatInterleave(Op, function="repeat_interleave"):
+class RepeatInterleave(Moving, function="repeat_interleave"):
     """Every element of an axis repeated in place.
 
     `[*A, B, *C] -> [*A, repeats * B, *C]`
@@ -369,6 +411,9 @@ class RepeatInterleave(Op, function="repeat_interleave"):
             self.repeats, 1, f"`repeats` must be at least 1, but is {self.repeats}"
         )
         return x.with_dim(place, x.dims[place] * self.repeats)
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return beside(self, axis, (position(x, self.axis),), (x,))
 
     def torch_call(self, x: TensorType) -> Call:
         axis = torch_axis(x, self.axis)

@@ -3,12 +3,16 @@
 from abc import ABC
 from typing import ClassVar
 
+from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
+from archdsl.ir.places import InputAxes, Later, Piece, Prefix, Seen
+from archdsl.ir.proof import Facts
 from archdsl.ir.types import TensorType
 from archdsl.ops._axes import axis_label, position, torch_axis
 from archdsl.ops._fields import Axis
+from archdsl.ops._places import beside, told
 
 
 class _AlongAxis(Op, ABC):
@@ -25,6 +29,12 @@ class _AlongAxis(Op, ABC):
         x.expect_floating()
         position(x, self.axis)
         return x
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return beside(self, axis, (position(x, self.axis),), (x,))
+
+    def prefix(self, axes: InputAxes, x: TensorType) -> Prefix | None:
+        return Prefix(self, Later.HIDDEN) if axes == (position(x, self.axis),) else None
 
     def torch_module(self, x: TensorType) -> Module:
         return Module(self.torch_layer, (), {"dim": torch_axis(x, self.axis)})
@@ -49,6 +59,19 @@ class Softmax(_AlongAxis, layer="Softmax", function="softmax"):
     torch_layer = "nn.Softmax"
     torch_function = "F.softmax"
     onnx_type = "Softmax"
+
+    def later(
+        self,
+        row: int,
+        column: int,
+        known: tuple[Later | Seen | None, ...],
+        facts: Facts,
+        *inputs: TensorType,
+    ) -> Later | Seen | None:
+        if column != position(inputs[0], self.axis):
+            return None
+        unmasked = Seen("nothing hides them before this softmax")
+        return told(known, Later.HIDDEN, Later.ZERO) or unmasked
 
 
 class LogSoftmax(_AlongAxis, layer="LogSoftmax", function="log_softmax"):
@@ -87,6 +110,9 @@ class GLU(Op, layer="GLU", function="glu"):
             x.dims[place], 2, f"axis {axis_label(x, place)} of {x} does not split into two halves"
         )
         return x.with_dim(place, x.dims[place] // 2)
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return beside(self, axis, (position(x, self.axis),), (x,))
 
     def torch_module(self, x: TensorType) -> Module:
         return Module("nn.GLU", (), self._settings(x))

@@ -7,9 +7,11 @@ from archdsl.ir.dims import Dim, ceildiv
 from archdsl.ir.lowering import Call, Device, Number, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
+from archdsl.ir.places import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._casting import cast
 from archdsl.ops._fields import Shape
+from archdsl.ops._places import resized
 
 _LONGEST_WRITTEN = 65_536
 """The longest range that is stored in a graph; a longer one is computed there."""
@@ -56,6 +58,9 @@ class _Filled(Op, ABC):
         for dim in self.shape:
             check.demand_at_least(dim, 0, f"a size cannot be negative, but is {dim}")
         return TensorType.of(self.dtype, *self.shape)
+
+    def piece(self, axis: int, start: Dim, size: Dim) -> Piece | None:
+        return Piece(self.model_copy(update={"shape": resized(self.shape, axis, size)}), ())
 
     def torch_call(self) -> Call:
         keywords: dict[str, Any] = {**self.changed("dtype"), "device": Device()}
@@ -114,6 +119,9 @@ class Full(Op, function="full"):
             check.demand_at_least(dim, 0, f"a size cannot be negative, but is {dim}")
         return TensorType.of(self.dtype, *self.shape)
 
+    def piece(self, axis: int, start: Dim, size: Dim) -> Piece | None:
+        return Piece(self.model_copy(update={"shape": resized(self.shape, axis, size)}), ())
+
     def torch_call(self) -> Call:
         keywords = {"dtype": self.dtype, "device": Device()}
         return Call("torch.full", (self.shape, self.value), keywords)
@@ -156,6 +164,11 @@ class Arange(Op, function="arange"):
         if self.step < 0:
             return TensorType.of(self.dtype, ceildiv(-distance, -self.step))
         return TensorType.of(self.dtype, ceildiv(distance, self.step))
+
+    def piece(self, axis: int, start: Dim, size: Dim) -> Piece | None:
+        first = self.start + start * self.step
+        bounds = {"start": first, "end": first + size * self.step}
+        return Piece(self.model_copy(update=bounds), ())
 
     def torch_call(self) -> Call:
         bounds: tuple[Any, ...] = (self.end,)

@@ -178,3 +178,12 @@ def unsupported_by_target(
         span,
         help=(help,) if help else (),
     )
+
+
+def not_steppable(span: Span | None, reason: str, help: str | None) -> Diagnostic:
+    return Diagnostic(
+        "not-steppable",
+        f"the model cannot be taken one step at a time: {reason}",
+        span,
+        help=(help,) if help else (),
+    )
