@@ -248,7 +248,7 @@ class CellOp(Op):
     gates: ClassVar[int]
     """How many affine maps of input and state a cell has."""
 
-    states: ClassVar[int] = 1
+    state_count: ClassVar[int] = 1
     """How many states it carries; the first is what each step gives."""
 
     variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)

@@ -73,7 +73,7 @@ class LSTM(Recurrent, layer="LSTM"):
     """
 
     gates = 4
-    states = 2
+    state_count = 2
 
     proj_size: NonNegative = 0
     """The number of features that each step's output is projected to; 0 for no projection."""

@@ -71,7 +71,7 @@ def recognise(
     templates: dict[CellOp, list[int]] = {}
     for name in OPERATORS:
         kind = cast("type[CellOp]", REGISTRY[name])
-        for states in permutations(range(len(widths)), kind.states):
+        for states in permutations(range(len(widths)), kind.state_count):
             width, sums = widths[states[0]], [found[state] for state in states]
             if width is None or any(s is None or algebra.sums[s].width != width for s in sums):
                 continue
@@ -110,7 +110,7 @@ def _template(graph: StepGraph, op: CellOp, width: int) -> list[int]:
 
     states = tuple(
         graph.operand(Columns(algebra.codes(algebra.source(STATE, place, width)), 0), row)
-        for place in range(op.states)
+        for place in range(op.state_count)
     )
     results = op.step(graph, entering(INPUT), recurrent, states)
     return [cast(int, algebra.single(cast(Columns, graph.value(each)).codes)) for each in results]
