@@ -10,6 +10,7 @@ from archdsl.ir.model import Model
 from archdsl.semantics import statics
 from archdsl.semantics.body import Body
 from archdsl.semantics.builder import BlockBuilder
+from archdsl.semantics.places import MEASURES
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment
 from archdsl.semantics.statics import StaticError, Undecided
@@ -50,6 +51,7 @@ class _Checker:
         body = compilation.program.root_body
         assert body is not None
         builder.facts = body.builder.facts
+        self._root = body
         self._builder = body.builder
         self._body = Body(compilation.program, builder)
         self._diagnostics = compilation.diagnostics
@@ -95,6 +97,8 @@ class _Checker:
                 return self._macs(node, env)
             if node.function.text == "shape":
                 return self._shape(node, env)
+            if node.function.text in MEASURES:
+                return self._root.expressions.evaluate(node, env)
         return self._body.expressions.evaluate(node, env)
 
     def _macs(self, node: ast.Call, env: Environment) -> Dim:

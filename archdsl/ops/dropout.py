@@ -5,6 +5,7 @@ from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
 from archdsl.ir.types import TensorType
 from archdsl.ops._fields import Probability
+from archdsl.ops._sights import place_by_place
 
 
 class Dropout(Op, layer="Dropout", function="dropout"):
@@ -24,6 +25,8 @@ class Dropout(Op, layer="Dropout", function="dropout"):
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
         x.expect_floating()
         return x
+
+    sees = place_by_place
 
     def torch_module(self, x: TensorType) -> Module:
         return Module("nn.Dropout", (self.p,))
@@ -47,6 +50,8 @@ class Identity(Op, layer="Identity", function="identity"):
 
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
         return x
+
+    sees = place_by_place
 
     def torch_module(self, x: TensorType) -> Module:
         return Module("nn.Identity")

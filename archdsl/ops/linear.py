@@ -7,9 +7,11 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Init, Op, Weight
+from archdsl.ir.reach import Sights
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._broadcast import broadcast
 from archdsl.ops._fields import Positive
+from archdsl.ops._sights import all_but
 from archdsl.ops._weights import dtype_argument, known_width, uniform_over
 
 INDEX_TYPES = (DType.INT32, DType.INT64)
@@ -39,6 +41,9 @@ class Linear(Op, layer="Linear"):
         x.expect_floating()
         known_width(x, -1, "number of input features")
         return x.with_dim(-1, self.out_features)
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return all_but(axis, (inputs[0].rank - 1,))
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         width = known_width(x, -1, "number of input features")
@@ -148,6 +153,9 @@ class Embedding(Op, layer="Embedding"):
                 attribute="padding_idx",
             )
         return indices.with_axis(indices.rank, self.embedding_dim).with_dtype(DType.FLOAT32)
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return all_but(axis, (inputs[0].rank,))
 
     def weights(self, indices: TensorType) -> tuple[Weight, ...]:
         dims = (Dim.of(self.num_embeddings), Dim.of(self.embedding_dim))

@@ -10,6 +10,7 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import ONES, ZEROS, Op, Weight
+from archdsl.ir.reach import Sights
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._casting import node_in, wide_below
 from archdsl.ops._fields import Positive, Probability
@@ -19,6 +20,7 @@ from archdsl.ops._norm import (
     scaled,
     standardized,
 )
+from archdsl.ops._sights import all_but, normalised, place_by_place
 from archdsl.ops._weights import dtype_argument, known_width
 
 Epsilon = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -51,6 +53,8 @@ class BatchNorm(Op, layer="BatchNorm"):
         if not self.track_running_stats:
             _demand_several(check, x, prod(x.dims[2:], start=x.dims[0]), "channel")
         return x
+
+    sees = place_by_place
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         return (
@@ -106,6 +110,10 @@ class LayerNorm(Op, layer="LayerNorm"):
         _expect_trailing(x, self.axes)
         return x
 
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        x = inputs[0]
+        return normalised(axis, range(x.rank - self.axes, x.rank))
+
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         if not self.elementwise_affine:
             return ()
@@ -160,6 +168,10 @@ class RMSNorm(Op, layer="RMSNorm"):
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
         _expect_trailing(x, self.axes)
         return x
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        x = inputs[0]
+        return normalised(axis, range(x.rank - self.axes, x.rank))
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         if not self.elementwise_affine:
@@ -219,6 +231,9 @@ class GroupNorm(Op, layer="GroupNorm"):
         each = x.dims[0] * (channels // self.num_groups)
         _demand_several(check, x, prod(x.dims[2:], start=each), "group")
         return x
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return normalised(axis, range(1, inputs[0].rank))
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         return _scale_and_shift(x.dims[1:2], x.dtype) if self.affine else ()
@@ -290,6 +305,9 @@ class InstanceNorm(Op, layer="InstanceNorm"):
             _demand_several(check, x, prod(x.dims[2:], start=Dim.of(1)), "channel of a sample")
         return x
 
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return normalised(axis, range(2, inputs[0].rank))
+
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         return (
             *(_scale_and_shift(x.dims[1:2], x.dtype) if self.affine else ()),
@@ -341,6 +359,9 @@ class LocalResponseNorm(Op, layer="LocalResponseNorm", function="local_response_
         x.expect_rank(3, 4, 5)
         x.expect_floating()
         return x
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return all_but(axis, (1,))
 
     def torch_module(self, x: TensorType) -> Module:
         return Module("nn.LocalResponseNorm", (self.size,), self.changed("alpha", "beta", "k"))

@@ -8,6 +8,7 @@ from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Init, Op, Weight
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._fields import Positive
+from archdsl.ops._sights import place_by_place
 from archdsl.ops._weights import dtype_argument
 from archdsl.ops.activation import Activation, Finite, PositiveFinite
 
@@ -195,6 +196,8 @@ class PReLU(Op, layer="PReLU"):
             inputs=(0,),
         )
         return x
+
+    sees = place_by_place
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         init = Init.of("constant", val=self.init)

@@ -9,10 +9,12 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
+from archdsl.ir.reach import Sights
 from archdsl.ir.types import DType, TensorType
 from archdsl.ops._axes import Axes, axis_label, positions, torch_axes
 from archdsl.ops._casting import cast, summed, without_int16
 from archdsl.ops._reductions import reduced
+from archdsl.ops._sights import without
 
 
 class Reduction(Op, ABC):
@@ -37,6 +39,9 @@ class Reduction(Op, ABC):
         if self.keepdim:
             return reduce(lambda type, place: type.with_dim(place, 1), places, x)
         return reduce(TensorType.without_axis, reversed(places), x)
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return without(axis, self.places(inputs[0]), inputs[0], kept=self.keepdim)
 
     def demand_elements(self, check: Obligations, x: TensorType) -> None:
         """Refuse to look for an extreme of nothing."""

@@ -6,9 +6,11 @@ from typing import ClassVar
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
+from archdsl.ir.reach import Sights
 from archdsl.ir.types import TensorType
 from archdsl.ops._axes import axis_label, position, torch_axis
 from archdsl.ops._fields import Axis
+from archdsl.ops._sights import all_but, normalised
 
 
 class _AlongAxis(Op, ABC):
@@ -25,6 +27,9 @@ class _AlongAxis(Op, ABC):
         x.expect_floating()
         position(x, self.axis)
         return x
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return normalised(axis, (position(inputs[0], self.axis),))
 
     def torch_module(self, x: TensorType) -> Module:
         return Module(self.torch_layer, (), {"dim": torch_axis(x, self.axis)})
@@ -87,6 +92,9 @@ class GLU(Op, layer="GLU", function="glu"):
             x.dims[place], 2, f"axis {axis_label(x, place)} of {x} does not split into two halves"
         )
         return x.with_dim(place, x.dims[place] // 2)
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return all_but(axis, (position(inputs[0], self.axis),))
 
     def torch_module(self, x: TensorType) -> Module:
         return Module("nn.GLU", (), self._settings(x))
