@@ -265,6 +265,14 @@ class Network:
 
         return summarise(self.ir, depth, dims or {})
 
+    def summary_with_reach(
+        self, depth: int | None = None, dims: Mapping[str, int] | None = None
+    ) -> Summary:
+        """The summary with two columns more: strides and receptive fields on the inputs."""
+        from archdsl.summary import WITH_REACH, summarise
+
+        return summarise(self.ir, depth, dims or {}, WITH_REACH)
+
     def expanded(self) -> str:
         """The flat canonical form: loops, conditions, parameters and defaults resolved."""
         from archdsl.backends.arch_source import emit

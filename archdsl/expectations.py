@@ -10,7 +10,6 @@ from archdsl.ir.model import Model
 from archdsl.semantics import statics
 from archdsl.semantics.body import Body
 from archdsl.semantics.builder import BlockBuilder
-from archdsl.semantics.places import MEASURES
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment
 from archdsl.semantics.statics import StaticError, Undecided
@@ -47,11 +46,16 @@ class _Checker:
         self._model = model
         self._figures = found
         self._fixed = compilation.fixed_dims
-        builder = BlockBuilder(compilation.diagnostics)
         body = compilation.program.root_body
         assert body is not None
-        builder.facts = body.builder.facts
-        self._root = body
+        # Values of the model may be asked about, but nothing is added to it.
+        builder = BlockBuilder(
+            compilation.diagnostics,
+            body.builder.facts,
+            list(body.builder.values),
+            inputs=body.builder.inputs,
+            producer=dict(body.builder.producer),
+        )
         self._builder = body.builder
         self._body = Body(compilation.program, builder)
         self._diagnostics = compilation.diagnostics
@@ -97,8 +101,6 @@ class _Checker:
                 return self._macs(node, env)
             if node.function.text == "shape":
                 return self._shape(node, env)
-            if node.function.text in MEASURES:
-                return self._root.expressions.evaluate(node, env)
         return self._body.expressions.evaluate(node, env)
 
     def _macs(self, node: ast.Call, env: Environment) -> Dim:

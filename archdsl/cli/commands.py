@@ -153,6 +153,7 @@ def check(
 @options.network
 @options.as_json
 @click.option("--depth", type=click.IntRange(min=0), help="How many levels of blocks to unfold.")
+@click.option("--reach", is_flag=True, help="Show strides and receptive fields on the inputs too.")
 def summary(
     spec: str,
     model: str | None,
@@ -161,9 +162,11 @@ def summary(
     limits: Pairs,
     as_json: bool,
     depth: int | None,
+    reach: bool,
 ) -> None:
     """Show the tree of blocks with shapes, parameters and multiply-adds."""
-    table = _load(spec, model, settings, dims, limits).summary(depth)
+    network = _load(spec, model, settings, dims, limits)
+    table = network.summary_with_reach(depth) if reach else network.summary(depth)
     if as_json:
         write_json(table.to_dict())
     elif on_terminal(sys.stdout):

@@ -62,14 +62,15 @@ class Values:
     _found: dict[int, Traces] = field(default_factory=dict[int, Traces])
 
     @staticmethod
-    def of_block(blocks: Blocks, block: Block) -> Values:
-        """Those of a block that is finished."""
+    def of_block(blocks: Blocks, block: Block, entering: Sequence[Traces] = ()) -> Values:
+        """Those of a block that is finished; of what is around it, if that is what enters it."""
         producer = {value: node for node in block.nodes for value in node.outputs}
-        return Values(blocks, block.values, producer, len(block.inputs))
+        known = dict(enumerate(entering))
+        return Values(blocks, block.values, producer, len(block.inputs), known)
 
     def traces(self, value: int) -> Traces:
         """What every axis of a value sees."""
-        waiting = [value]
+        waiting = [value] if value not in self._found else []
         while waiting:
             current = waiting[-1]
             node = self.producer.get(current)
@@ -105,6 +106,8 @@ class Values:
     def _of_operator(self, node: Node, axis: int) -> Trace:
         op = node.op
         assert op is not None
+        if not node.inputs:
+            return {}
         sights = op.sees(axis, *(self.values[value].type for value in node.inputs))
         if sights is None:
             name = op.layer if node.member is not None else op.function
