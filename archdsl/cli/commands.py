@@ -111,6 +111,7 @@ def _unknown(what: str, name: str, known: list[str]) -> click.BadParameter:
 @options.limits
 @options.as_json
 @click.option("--concise", is_flag=True, help="One line for each problem.")
+@click.option("--sizes", is_flag=True, help="Say what the inputs must satisfy, and why.")
 @click.pass_context
 def check(
     ctx: click.Context,
@@ -121,6 +122,7 @@ def check(
     limits: Pairs,
     as_json: bool,
     concise: bool,
+    sizes: bool,
 ) -> None:
     """Prove that the shapes fit, for every size, and that every `expect` holds."""
     from archdsl import api, render
@@ -144,6 +146,9 @@ def check(
                 show(result.diagnostics, result.sources, sys.stdout)
             if result.ok:
                 click.echo(f"{render.visible(spec)}: {result.verdict}")
+            for name, demanded in result.demands().items() if sizes and result.ok else ():
+                for line in demanded or ("any size will do",):
+                    click.echo(f"  {name}: {line}")
     if as_json:
         write_json({"ok": worst == 0, "specs": found})
     ctx.exit(worst)

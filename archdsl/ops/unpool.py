@@ -10,7 +10,7 @@ from archdsl.ir.proof import Compare
 from archdsl.ir.reach import SAME, Reach, Sight, Sights
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._axes import axis_label
-from archdsl.ops._fields import Offset, Shape, Size, per_axis
+from archdsl.ops._fields import Offset, Shape, Size
 from archdsl.ops._windows import Windows, expect_images, windows_of
 
 
@@ -84,7 +84,12 @@ class MaxUnpool(Op, function="max_unpool"):
     def _result(self, x: TensorType) -> TensorType:
         if self.size is None:
             return x.with_dims(*x.dims[:2], *self._usual(x))
-        return x.with_dims(*x.dims[:2], *per_axis(self.size, x.rank - 2, "size"))
+        if len(self.size) != x.rank - 2:
+            raise ShapeError(
+                f"`size` has {len(self.size)} numbers, but {x} has {x.rank - 2} spatial axes",
+                attribute="size",
+            )
+        return x.with_dims(*x.dims[:2], *self.size)
 
     def torch_call(self, x: TensorType, indices: TensorType) -> Call:
         keywords = self.changed("stride", "padding")

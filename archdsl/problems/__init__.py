@@ -54,6 +54,8 @@ from archdsl.problems.results import (
     wrong_result_rank,
 )
 from archdsl.problems.shapes import (
+    Mends,
+    demand,
     input_size_mismatch,
     requirement_failed,
     requirement_not_met,
@@ -103,6 +105,7 @@ from archdsl.problems.words import (
 )
 
 __all__ = [
+    "Mends",
     "ambiguous_model",
     "bad_argument",
     "bad_attribute",
@@ -111,6 +114,7 @@ __all__ = [
     "bad_literal",
     "cannot_unpack",
     "circular_constant",
+    "demand",
     "duplicate_declaration",
     "duplicate_label",
     "duplicate_output",

@@ -15,6 +15,7 @@ from archdsl.semantics import statics
 from archdsl.semantics.arguments import INITIALISER_SUFFIX, Arguments, Operand, Prepared
 from archdsl.semantics.attributes import attribute_origins, operator_with
 from archdsl.semantics.initialisers import INITIALISERS, initialiser, misfit
+from archdsl.semantics.mending import mends
 from archdsl.semantics.parameters import bind_parameters
 from archdsl.semantics.places import MEASURES, measure
 from archdsl.semantics.problem import Problem
@@ -309,8 +310,9 @@ class Calls:
         except ShapeError as error:
             faulty = error.inputs or tuple(range(len(tensors)))
             chains = [builder.chain(tensors[index]) for index in faulty if index < len(tensors)]
+            ways = mends(self._body, op, types, tensors, error)
             raise Problem(
-                problems.shape_error(template.span, template.name, error, types, chains)
+                problems.shape_error(template.span, template.name, error, types, chains, ways)
             ) from None
         results = results if isinstance(results, tuple) else (results,)
         self._check_size(results, template)

@@ -208,6 +208,12 @@ CASES = [
         {"kernel_size": (2, 2)},
         match="has 2 numbers",
     ),
+    Refused(
+        "max_unpool",
+        [("float32", ("N", 3, "H")), ("int64", ("N", 3, "H"))],
+        {"kernel_size": 2, "size": (Dim.of(8), Dim.of(8))},
+        match="`size` has 2 numbers",
+    ),
     # ------------------------------------------------------------------------ mean
     sliding("AvgPool", LINE, LINES, F.avg_pool1d, {"kernel_size": 2}, ALL_OPSETS),
     sliding("AvgPool", IMAGE, IMAGES, F.avg_pool2d, {"kernel_size": (3, 2)}, ALL_OPSETS),
