@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from archdsl import api
+from archdsl.cli import main
 from archdsl.compiler import compile_text
 from archdsl.diagnostics import Diagnostic
 from archdsl.ir.conditions import Compare, Condition
@@ -161,3 +163,28 @@ def test_a_spec_is_a_path_too() -> None:
     line = int(demanded[0].rsplit(" ", 1)[1])
     assert demanded[0].startswith("H % 16 == 0, because of the `concat` on line")
     assert "concat(" in source[line - 1]
+
+
+def test_check_prints_what_the_inputs_must_satisfy() -> None:
+    """The numbers of lines are those of the spec as it is shipped."""
+    said = CliRunner().invoke(main, ["check", "unet_padded", "--model", "unet_padded", "--sizes"])
+    first, *demanded = said.output.splitlines()
+    assert first == "unet_padded: fine (unet_padded)"
+    assert [line.split(" on ")[0] for line in demanded] == [
+        f"  unet_padded: {symbol} % 16 == 0, because of the `concat`" for symbol in "HW"
+    ]
+    plain = CliRunner().invoke(main, ["check", "resnet50", "--model", "resnet50", "--sizes"])
+    assert plain.output.splitlines()[1] == "  resnet50: any size will do"
+
+
+def test_summary_shows_strides_and_receptive_fields_when_asked() -> None:
+    arguments = ["summary", "resnet50", "--depth", "1"]
+    plain = CliRunner().invoke(main, arguments).output
+    reached = CliRunner().invoke(main, [*arguments, "--reach"]).output
+    assert "Stride" not in plain and "Receptive field" in reached
+    rows = {line.split(":")[0].split()[0]: line.split()[-2:] for line in reached.splitlines()[4:10]}
+    assert rows["conv1"] == ["2", "7"]
+    assert rows["layer2"] == ["8", "91"]
+    data = api.load("resnet50").summary_with_reach(1).to_dict()["layers"]
+    assert [(row["stride"], row["receptive_field"]) for row in data][-1] == ("", "")
+    assert all("stride" not in row for row in api.load("resnet50").summary(1).to_dict()["layers"])
