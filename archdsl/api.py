@@ -19,7 +19,7 @@ from archdsl.ir.model import Model
 from archdsl.limits import Limits
 from archdsl.render import report
 from archdsl.resources import shipped_models, spec_files
-from archdsl.source import Source, Sources
+from archdsl.source import Source, Sources, Span
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +46,8 @@ class CheckResult:
     sources: Sources
     models: tuple[str, ...]
     """The models that were checked."""
+    compiled: tuple[Model, ...] = ()
+    """Those of them that have no error."""
 
     @property
     def ok(self) -> bool:
@@ -58,6 +60,24 @@ class CheckResult:
         if not self.models:
             return "fine (declares no model)"
         return f"fine ({', '.join(self.models)})"
+
+    def demands(self) -> Mapping[str, tuple[str, ...]]:
+        """What the inputs of each model must satisfy, and which operator needs it."""
+        from archdsl.passes.reasons import demands
+
+        return {
+            model.name: tuple(
+                problems.demand(each.condition, each.operator, self._place(each.span, model))
+                for each in demands(model)
+            )
+            for model in self.compiled
+        }
+
+    def _place(self, span: Span | None, model: Model) -> str:
+        if span is None:
+            return ""
+        line = f"line {self.sources[span.file].place(span.start).line}"
+        return line if span.file == model.root.span.file else f"{line} of {span.file}"
 
     def __str__(self) -> str:
         return report(self.diagnostics, self.sources)
@@ -78,11 +98,13 @@ def check(
     source, chosen = _locate(spec, model)
     first = Compilation(source, model=chosen, settings=params, dims=dims, limits=limits)
     names = (chosen,) if chosen else first.model_names
-    for name in names:
-        first.variant(name).check()
+    variants = [first.variant(name) for name in names]
+    for variant in variants:
+        variant.check()
     if first.file is not None and not names and not first.file.blocks:
         first.diagnostics.add(problems.no_model(first.name))
-    return CheckResult(tuple(first.diagnostics), first.files.sources, names)
+    compiled = tuple(variant.model for variant in variants if variant.model is not None)
+    return CheckResult(tuple(first.diagnostics), first.files.sources, names, compiled)
 
 
 def load(
@@ -295,6 +317,14 @@ class Network:
         from archdsl.summary import summarise
 
         return summarise(self.ir, depth, dims or {})
+
+    def summary_with_reach(
+        self, depth: int | None = None, dims: Mapping[str, int] | None = None
+    ) -> Summary:
+        """The summary with two columns more: strides and receptive fields on the inputs."""
+        from archdsl.summary import WITH_REACH, summarise
+
+        return summarise(self.ir, depth, dims or {}, WITH_REACH)
 
     def expanded(self, *, unroll: bool = False) -> str:
         """The flat canonical form: loops, conditions, parameters and defaults resolved.

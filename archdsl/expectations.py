@@ -46,10 +46,16 @@ class _Checker:
         self._model = model
         self._figures = found
         self._fixed = compilation.fixed_dims
-        builder = BlockBuilder(compilation.diagnostics)
         body = compilation.program.root_body
         assert body is not None
-        builder.facts = body.builder.facts
+        # Values of the model may be asked about, but nothing is added to it.
+        builder = BlockBuilder(
+            compilation.diagnostics,
+            body.builder.facts,
+            list(body.builder.values),
+            inputs=body.builder.inputs,
+            producer=dict(body.builder.producer),
+        )
         self._builder = body.builder
         self._body = Body(compilation.program, builder)
         self._diagnostics = compilation.diagnostics

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Model, Node
+from archdsl.ir.tracing import Blocks, Lost, Trace, Values
 from archdsl.ir.types import TensorType
 from archdsl.stats import Figures, figures, inference_nodes, node_macs, runs, weight_size
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 DEFAULT_DEPTH = 2
 FORMULA_WIDTH = 36
 COLUMNS = ("Layer", "Output", "Parameters", "Multiply-adds")
+WITH_REACH = (*COLUMNS, "Stride", "Receptive field")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Row:
     type: TensorType | None
     parameters: int
     macs: Dim
+    reach: tuple[str, ...] = ()
+    """Stride and receptive field on the model's inputs, if they were asked for."""
 
     @property
     def label(self) -> str:
@@ -47,6 +51,7 @@ class Summary:
     outputs: tuple[tuple[str, TensorType], ...]
     rows: tuple[Row, ...]
     total: Figures
+    columns: tuple[str, ...] = COLUMNS
 
     def to_dict(self) -> dict[str, Any]:
         """The table as plain data."""
@@ -65,14 +70,15 @@ class Summary:
                     "output": None if row.type is None else str(row.type),
                     "parameters": row.parameters,
                     "macs": _json_size(row.macs),
+                    **dict(zip(("stride", "receptive_field"), row.reach, strict=False)),
                 }
                 for row in self.rows
             ],
         }
 
     def __str__(self) -> str:
-        cells = [COLUMNS, *self._cells()]
-        widths = [max(len(row[column]) for row in cells) for column in range(len(COLUMNS))]
+        cells = [self.columns, *self._cells()]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = [self._title(), ""]
         for index, row in enumerate(cells):
             lines.append(_aligned(row, widths))
@@ -85,14 +91,14 @@ class Summary:
         from rich.text import Text
 
         table = Table(title=Text(self._title()), caption=Text("\n".join(self._footer())))
-        for column in COLUMNS:
+        for column in self.columns:
             table.add_column(column, justify="left" if column in COLUMNS[:2] else "right")
         for row in self._cells():
             table.add_row(*(Text(cell) for cell in row))
         return table
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{column}</th>" for column in COLUMNS)
+        head = "".join(f"<th>{column}</th>" for column in self.columns)
         body = "".join(
             f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
             for row in self._cells()
@@ -109,11 +115,11 @@ class Summary:
         outputs = ", ".join(f"{name}: {type}" for name, type in self.outputs)
         return f"{self.model.name}({inputs}) -> {outputs}"
 
-    def _cells(self) -> Iterator[tuple[str, str, str, str]]:
+    def _cells(self) -> Iterator[tuple[str, ...]]:
         for row in self.rows:
             dims = "" if row.type is None else f"[{', '.join(map(str, row.type.dims))}]"
             parameters = f"{row.parameters:,}" if row.parameters else ""
-            yield "  " * row.depth + row.label, dims, parameters, _short(row.macs)
+            yield "  " * row.depth + row.label, dims, parameters, _short(row.macs), *row.reach
 
     def _footer(self) -> list[str]:
         lines = [f"parameters     {self.total.parameters:,}"]
@@ -147,12 +153,23 @@ def _short(size: Dim) -> str:
 # --------------------------------------------------------------------------------- the rows
 
 
-def summarise(model: Model, depth: int | None, dims: Mapping[str, int]) -> Summary:
-    """The table of a model, unfolded `depth` levels, with sizes filled in where given."""
+def summarise(
+    model: Model,
+    depth: int | None,
+    dims: Mapping[str, int],
+    columns: tuple[str, ...] = COLUMNS,
+) -> Summary:
+    """The table of a model, unfolded `depth` levels, with sizes filled in where given.
+
+    `columns` may be `WITH_REACH`: where every row lies on the inputs costs some time to find.
+    """
     known = figures(model)
     sizes = {name: Dim.of(dims.get(name, name)) for name in model.root.symbols}
     limit = DEFAULT_DEPTH if depth is None else depth
-    rows = tuple(_Walk(model, known, limit).rows(model.root, "", sizes, Dim.of(1), 0))
+    blocks = Blocks(model.blocks)
+    values = Values.of_block(blocks, model.root) if columns == WITH_REACH else None
+    walk = _Walk(model, known, limit, blocks)
+    rows = tuple(walk.rows(model.root, values, "", sizes, Dim.of(1), 0))
     total = known[model.entry]
     root = model.root
     return Summary(
@@ -161,6 +178,7 @@ def summarise(model: Model, depth: int | None, dims: Mapping[str, int]) -> Summa
         tuple((p.name, _sized(root, p.value, sizes)) for p in root.outputs if not p.training),
         rows,
         Figures(total.parameters, total.buffers, total.macs.substitute(sizes)),
+        columns,
     )
 
 
@@ -170,13 +188,22 @@ def _sized(block: Block, value: int, sizes: Mapping[str, Dim]) -> TensorType:
 
 
 class _Walk:
-    def __init__(self, model: Model, known: Mapping[str, Figures], depth: int) -> None:
+    def __init__(
+        self, model: Model, known: Mapping[str, Figures], depth: int, blocks: Blocks
+    ) -> None:
         self._model = model
+        self._blocks = blocks
         self._known = known
         self._depth = depth
 
     def rows(
-        self, block: Block, prefix: str, sizes: Mapping[str, Dim], often: Dim, depth: int
+        self,
+        block: Block,
+        values: Values | None,
+        prefix: str,
+        sizes: Mapping[str, Dim],
+        often: Dim,
+        depth: int,
     ) -> Iterator[Row]:
         """Rows of a block's members in the order they run, labelled scopes above their layers.
 
@@ -200,19 +227,25 @@ class _Walk:
                     inside = [
                         item for item in nodes if (item[0].member or "").startswith(f"{group}.")
                     ]
-                    yield self._group(block, inside, prefix + group, sizes, depth + level)
+                    yield self._group(block, values, inside, prefix + group, sizes, depth + level)
             level = depth + len(scopes)
             if level < self._depth:
                 is_running = node.outputs in running
                 macs = self._macs(block, node, times, sizes) if is_running else Dim.of(0)
                 owned = 0 if path in seen else self._parameters(block, path)
                 type = _sized(block, node.outputs[0], sizes)
-                yield Row(level, prefix + path, self._kind(node), type, owned, macs)
+                reach = _reach(values, node)
+                yield Row(level, prefix + path, self._kind(node), type, owned, macs, reach)
             if node.block is not None and level + 1 < self._depth and path not in seen:
                 inner = {name: dim.substitute(sizes) for name, dim in node.dims}
                 callee = self._model.blocks[node.block]
-                yield from self.rows(callee, f"{prefix}{path}.", inner, times, level + 1)
+                own = values and self._entered(values, node, callee)
+                yield from self.rows(callee, own, f"{prefix}{path}.", inner, times, level + 1)
             seen.add(path)
+
+    def _entered(self, values: Values, node: Node, callee: Block) -> Values:
+        entering = [values.traces(value) for value in node.inputs]
+        return Values.of_block(self._blocks, callee, entering)
 
     def _kind(self, node: Node) -> str:
         if node.op is not None:
@@ -231,6 +264,7 @@ class _Walk:
     def _group(
         self,
         block: Block,
+        values: Values | None,
         nodes: list[tuple[Node, Dim]],
         path: str,
         sizes: Mapping[str, Dim],
@@ -244,4 +278,30 @@ class _Walk:
             _sized(block, nodes[-1][0].outputs[0], sizes),
             sum(self._parameters(block, member) for member in paths),
             Dim.total(self._macs(block, node, times, sizes) for node, times in nodes),
+            _reach(values, nodes[-1][0]),
         )
+
+
+def _reach(values: Values | None, node: Node) -> tuple[str, ...]:
+    """Stride and receptive field of what a node gives; empty where there are no spatial axes."""
+    if values is None:
+        return ()
+    traces = values.traces(node.outputs[0])[2:]
+    told = [_told(trace) for trace in traces if trace]
+    strides, fields = zip(*told, strict=True) if told else ((), ())
+    return " x ".join(_once(strides)), " x ".join(_once(fields))
+
+
+def _told(trace: Trace) -> tuple[str, str]:
+    """In words: a question mark where nothing is known, or something else for each input."""
+    if isinstance(trace, Lost):
+        return "?", "?"
+    strides = {"-" if reach.stride is None else str(reach.stride) for reach in trace.values()}
+    fields = {"all" if reach.field is None else str(reach.field.size) for reach in trace.values()}
+    stride, field = (_once(tuple(words)) for words in (strides, fields))
+    return stride[0] if len(stride) == 1 else "?", field[0] if len(field) == 1 else "?"
+
+
+def _once(words: tuple[str, ...]) -> tuple[str, ...]:
+    """All of them, or the first alone if they are the same."""
+    return words[:1] if len(set(words)) == 1 else words

@@ -102,7 +102,9 @@ def _with_keyword(
     if added != other or probe.kwargs.keys() - module.kwargs.keys() != {attribute}:
         return module
     known = {**module.kwargs, attribute: attributes[attribute]}
-    return replace(module, kwargs={name: known[name] for name in probe.kwargs})
+    places = {name: place for place, name in enumerate(type(op).model_fields)}
+    names = sorted(known, key=lambda name: places.get(name, len(places)))
+    return replace(module, kwargs={name: known[name] for name in names})
 
 
 def function(op: Op, types: Sequence[TensorType], origins: Sequence[Origin]) -> Expression:

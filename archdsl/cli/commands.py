@@ -60,6 +60,7 @@ def main() -> None:
 @options.limits
 @options.as_json
 @click.option("--concise", is_flag=True, help="One line for each problem.")
+@click.option("--sizes", is_flag=True, help="Say what the inputs must satisfy, and why.")
 @click.pass_context
 def check(
     ctx: click.Context,
@@ -70,6 +71,7 @@ def check(
     limits: Pairs,
     as_json: bool,
     concise: bool,
+    sizes: bool,
 ) -> None:
     """Prove that the shapes fit, for every size, and that every `expect` holds."""
     from archdsl import api, render
@@ -93,6 +95,9 @@ def check(
                 show(result.diagnostics, result.sources, sys.stdout)
             if result.ok:
                 click.echo(f"{render.visible(spec)}: {result.verdict}")
+            for name, demanded in result.demands().items() if sizes and result.ok else ():
+                for line in demanded or ("any size will do",):
+                    click.echo(f"  {name}: {line}")
     if as_json:
         write_json({"ok": worst == 0, "specs": found})
     ctx.exit(worst)
@@ -102,6 +107,7 @@ def check(
 @options.network
 @options.as_json
 @click.option("--depth", type=click.IntRange(min=0), help="How many levels of blocks to unfold.")
+@click.option("--reach", is_flag=True, help="Show strides and receptive fields on the inputs too.")
 def summary(
     spec: str,
     model: str | None,
@@ -110,9 +116,11 @@ def summary(
     limits: Pairs,
     as_json: bool,
     depth: int | None,
+    reach: bool,
 ) -> None:
     """Show the tree of blocks with shapes, parameters and multiply-adds."""
-    table = load(spec, model, settings, dims, limits).summary(depth)
+    network = load(spec, model, settings, dims, limits)
+    table = network.summary_with_reach(depth) if reach else network.summary(depth)
     if as_json:
         write_json(table.to_dict())
     elif on_terminal(sys.stdout):

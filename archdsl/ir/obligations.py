@@ -85,6 +85,7 @@ def refusal(
             inputs=inputs,
             counterexample=verdict.counterexample,
             note=_at_counterexample(condition, verdict.counterexample),
+            condition=condition,
         )
     return ShapeError(
         f"{message} (this could not be decided)",

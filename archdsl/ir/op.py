@@ -14,6 +14,7 @@ from archdsl.ir.lowering import Expression, Invocation, Module, OnnxGraph, Opera
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.places import InputAxes, Later, Newest, Piece, Prefix, Seen, States
 from archdsl.ir.proof import Facts
+from archdsl.ir.reach import Sights
 from archdsl.ir.types import DType, TensorType
 
 if TYPE_CHECKING:
@@ -121,6 +122,10 @@ class Op(BaseModel):
     def macs(self, *inputs: TensorType) -> Dim:
         """Multiply-adds of convolutions and matrix products; zero for everything else."""
         return Dim.of(0)
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        """What a place along an axis of the outputs sees of the inputs; None if it is not told."""
+        return None
 
     def torch_module(self, *inputs: TensorType) -> Module:
         """The `nn.Module` of the layer form."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from archdsl.ir.dims import Dim
+
+if TYPE_CHECKING:
+    from archdsl.ir.conditions import Condition
 
 MOST_AXES = 64
 """PyTorch takes no more axes in many of its operators."""
@@ -39,7 +43,8 @@ class ShapeError(Exception):
     """An operator cannot take these inputs; carries facts, the semantics add the place.
 
     `inputs` are the positions of the inputs at fault; `attribute` names the attribute at fault;
-    `counterexample` is a size of each dim for which it goes wrong, `note` what happens there.
+    `counterexample` is a size of each dim for which it goes wrong, `note` what happens there;
+    `condition` is the demand on sizes that does not hold, if it is one.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class ShapeError(Exception):
         attribute: str | None = None,
         counterexample: dict[str, int] | None = None,
         note: str | None = None,
+        condition: Condition | None = None,
         code: str = "shape-mismatch",
     ) -> None:
         super().__init__(message)
@@ -60,6 +66,7 @@ class ShapeError(Exception):
         self.attribute = attribute
         self.counterexample = counterexample
         self.note = note
+        self.condition = condition
         self.code = code
 
 

@@ -11,6 +11,7 @@ from archdsl.ir.obligations import Obligations
 from archdsl.ir.types import DType, TensorType
 from archdsl.ops._casting import node_in, wide_below
 from archdsl.ops._places import Elementwise
+from archdsl.ops._sights import place_by_place
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 PositiveFinite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -28,6 +29,8 @@ class Activation(Elementwise, ABC):
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
         x.expect_floating()
         return x
+
+    sees = place_by_place
 
     def torch_module(self, x: TensorType) -> Module:
         return Module(self.torch_layer, (), self.changed(*self.torch_settings))

@@ -9,11 +9,13 @@ from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
 from archdsl.ir.places import Piece
+from archdsl.ir.reach import Sights
 from archdsl.ir.types import DType, TensorType
 from archdsl.ops._axes import axis_label, position, torch_axis
 from archdsl.ops._casting import cast, refuse_bool, summed, without_int16
 from archdsl.ops._fields import Axis
 from archdsl.ops._places import beside
+from archdsl.ops._sights import without
 
 
 class _ArgExtreme(Op, ABC):
@@ -34,6 +36,11 @@ class _ArgExtreme(Op, ABC):
                 x.dims[place], 1, f"axis {axis_label(x, place)} of {x} must not be empty"
             )
         return self._result(x)
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        x = inputs[0]
+        gone = range(x.rank) if self.axis is None else (position(x, self.axis),)
+        return without(axis, gone, x, kept=self.keepdim)
 
     def _result(self, x: TensorType) -> TensorType:
         indices = x.with_dtype(DType.INT64)

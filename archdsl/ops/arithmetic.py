@@ -12,6 +12,7 @@ from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._broadcast import broadcast, operand
 from archdsl.ops._casting import cast, floating, node_in, refuse_bool, without_int16
 from archdsl.ops._places import Elementwise, told
+from archdsl.ops._sights import place_by_place
 
 
 class _Merge(Elementwise, ABC):
@@ -24,6 +25,8 @@ class _Merge(Elementwise, ABC):
         if len(xs) < 2:
             raise ShapeError(f"`{self.function}` takes at least 2 values, but got {len(xs)}")
         return broadcast(check, *xs)
+
+    sees = place_by_place
 
     def torch_call(self, *xs: TensorType) -> Infix | Call:
         result: Any = None
@@ -166,6 +169,8 @@ class _Pair(Elementwise, ABC):
         refuse_bool(b, f"`{self.function}`", 1)
         result = broadcast(check, a, b)
         return result.with_dtype(self.result(result.dtype))
+
+    sees = place_by_place
 
     def result(self, dtype: DType) -> DType:
         """The type of the result, from the type that both are brought to."""

@@ -9,6 +9,7 @@ from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._broadcast import broadcast, operand
 from archdsl.ops._casting import cast, result_dtype, without_int16
 from archdsl.ops._places import Elementwise, Moving
+from archdsl.ops._sights import place_by_place
 
 
 class _Comparison(Elementwise, ABC):
@@ -19,6 +20,8 @@ class _Comparison(Elementwise, ABC):
 
     def infer(self, check: Obligations, a: TensorType, b: TensorType) -> TensorType:
         return broadcast(check, a, b, dtype=DType.BOOL)
+
+    sees = place_by_place
 
     def torch_call(self, a: TensorType, b: TensorType) -> Infix:
         return Infix(self.symbol, operand(0, a, b), operand(1, b, a))
@@ -138,6 +141,8 @@ class _Logic(Elementwise, ABC):
             expect_bool(side, f"`{self.function}`", place)
         return broadcast(check, a, b)
 
+    sees = place_by_place
+
     def torch_call(self, a: TensorType, b: TensorType) -> Infix:
         return Infix(self.symbol, operand(0, a, b), operand(1, b, a))
 
@@ -187,6 +192,8 @@ class LogicalNot(Elementwise, function="logical_not"):
         expect_bool(x, "`logical_not`", 0)
         return x
 
+    sees = place_by_place
+
     def torch_call(self, x: TensorType) -> Infix:
         return Infix("~", None, Input(0))
 
@@ -217,6 +224,8 @@ class Where(Elementwise, function="where"):
         )
         axes = (own or name for own, name in zip(names, result.axes, strict=True))
         return TensorType(result.dtype, result.dims, tuple(axes))
+
+    sees = place_by_place
 
     def torch_call(self, condition: TensorType, a: TensorType, b: TensorType) -> Call:
         return Call("torch.where", (Input(0), operand(1, a, b), operand(2, b, a)))
@@ -254,6 +263,8 @@ class IsNan(Elementwise, function="isnan"):
         x.expect_floating()
         return x.with_dtype(DType.BOOL)
 
+    sees = place_by_place
+
     def torch_call(self, x: TensorType) -> Call:
         return Call("torch.isnan", (Input(0),))
 
@@ -277,6 +288,8 @@ class Cast(Elementwise, Moving, function="cast"):
 
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
         return x.with_dtype(self.dtype)
+
+    sees = place_by_place
 
     def torch_call(self, x: TensorType) -> Call:
         return Call(".to", (Input(0), self.dtype))

@@ -8,12 +8,14 @@ from archdsl.ir.lowering import Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op, Weight
 from archdsl.ir.places import Newest, Part, Piece
+from archdsl.ir.reach import Reach, Sights
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.ops._axes import axis_label
 from archdsl.ops._casting import node_in, wide_below
 from archdsl.ops._fields import Offset, Positive, Size, per_axis
 from archdsl.ops._padding import pad_constant, pad_from_edges
 from archdsl.ops._places import leading
+from archdsl.ops._sights import all_but, through
 from archdsl.ops._weights import dtype_argument, known_width, uniform_over
 
 
@@ -74,6 +76,15 @@ class Conv(Op, layer="Conv"):
             demand_window(check, x, place + 2, span, before[place], after[place])
             self._demand_edges(check, x, place + 2, max(before[place], after[place]))
         return self._result(x)
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        if axis < 2:
+            return all_but(axis, (1,))
+        rank, place = inputs[0].rank - 2, axis - 2
+        kernel = per_axis(self.kernel_size, rank, "kernel_size")[place]
+        stride = per_axis(self.stride, rank, "stride")[place]
+        dilation = per_axis(self.dilation, rank, "dilation")[place]
+        return through(axis, Reach.window(kernel, stride, self._pads(rank)[0][place], dilation))
 
     def _demand_edges(self, check: Obligations, x: TensorType, axis: int, padding: int) -> None:
         """torch reflects and wraps around at most once."""
@@ -219,6 +230,13 @@ class ConvTranspose(Op, layer="ConvTranspose"):
                 f" its new size would be {result.dims[axis]}",
             )
         return result
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        if axis < 2:
+            return all_but(axis, (1,))
+        settings = self._per_axis(inputs[0].rank - 2)
+        kernel, stride, padding, _, dilation = (numbers[axis - 2] for numbers in settings)
+        return through(axis, Reach.spread(kernel, stride, padding, dilation))
 
     def _per_axis(self, rank: int) -> tuple[tuple[int, ...], ...]:
         return (

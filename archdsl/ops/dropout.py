@@ -5,6 +5,7 @@ from archdsl.ir.obligations import Obligations
 from archdsl.ir.types import TensorType
 from archdsl.ops._fields import Probability
 from archdsl.ops._places import Elementwise, Moving
+from archdsl.ops._sights import place_by_place
 
 
 class Dropout(Elementwise, Moving, layer="Dropout", function="dropout"):
@@ -25,6 +26,8 @@ class Dropout(Elementwise, Moving, layer="Dropout", function="dropout"):
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
         x.expect_floating()
         return x
+
+    sees = place_by_place
 
     def torch_module(self, x: TensorType) -> Module:
         return Module("nn.Dropout", (self.p,))
@@ -48,6 +51,8 @@ class Identity(Elementwise, Moving, layer="Identity", function="identity"):
 
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
         return x
+
+    sees = place_by_place
 
     def torch_module(self, x: TensorType) -> Module:
         return Module("nn.Identity")

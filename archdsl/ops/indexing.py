@@ -7,6 +7,7 @@ from archdsl.ir.lowering import Call, Index, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
 from archdsl.ir.op import Op
 from archdsl.ir.places import Newest, Part, Piece
+from archdsl.ir.reach import SAME, Reach, Sight, Sights
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._axes import (
     Axes,
@@ -19,6 +20,7 @@ from archdsl.ops._axes import (
 )
 from archdsl.ops._fields import Axis, Positive
 from archdsl.ops._places import beside
+from archdsl.ops._sights import through
 
 _END = 2**63 - 1
 """What ONNX takes for the end of an axis of any size."""
@@ -52,6 +54,14 @@ class Slice(Op, function="slice"):
         check.demand_at_least(size - end, 0, what)
         check.demand_at_least(end - start, 0, what)
         return self._result(x)
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        if axis != position(inputs[0], self.axis):
+            return through(axis, SAME)
+        start = self.start.value
+        if start is None or start < 0:
+            return None
+        return through(axis, Reach.window(1, self.step, before=-start))
 
     def _bounds(self, size: Dim) -> tuple[Dim, Dim]:
         end = size if self.end is None else from_start(self.end, size)
@@ -118,6 +128,10 @@ class Select(Op, function="select"):
     def newest(self, axis: int | None, x: TensorType) -> Newest | None:
         last = axis is None and self.index == -1
         return Newest(self, ((0, Part(new=position(x, self.axis))),)) if last else None
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        gone = position(inputs[0], self.axis)
+        return (Sight(0, axis + (axis >= gone), SAME),)
 
     def torch_call(self, x: TensorType) -> Index:
         return Index(Input(0), (*(slice(None),) * position(x, self.axis), self.index))

@@ -10,11 +10,13 @@ from archdsl.ir.obligations import SETTLED, Obligations
 from archdsl.ir.op import Op
 from archdsl.ir.places import Piece
 from archdsl.ir.proof import Compare
+from archdsl.ir.reach import SAME, Sight, Sights
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops import _pattern
 from archdsl.ops._axes import axis_label, position, shared_name, torch_axis
 from archdsl.ops._fields import Axis, Parts, Positive, number_of_parts
 from archdsl.ops._places import Moving, beside
+from archdsl.ops._sights import all_but
 
 
 class Concat(Op, function="concat"):
@@ -44,6 +46,11 @@ class Concat(Op, function="concat"):
         axes = list(result.axes)
         axes[place] = xs[0].axes[place] or axes[place]
         return TensorType(result.dtype, result.dims, tuple(axes))
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        if axis == position(inputs[0], self.axis):
+            return None
+        return tuple(Sight(number, axis, SAME) for number in range(len(inputs)))
 
     def _demand_axis(self, x: TensorType, place: int, number: int) -> None:
         """An axis that is given by name must not be another one in a further value."""
@@ -139,6 +146,9 @@ class Split(Moving, function="split"):
             self._demand_sizes(check, x, place, self.parts)
         return tuple(x.with_dim(place, size) for size in self._sizes(x, place))
 
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return None if self.axis is None else all_but(axis, (self._place(inputs[0]),))
+
     def _demand_sizes(self, check: Obligations, x: TensorType, place: int, sizes: Parts) -> None:
         if not sizes:
             raise ShapeError("`split` into no parts at all", attribute="parts")
@@ -215,6 +225,9 @@ class Chunk(Moving, function="chunk"):
             inputs=(0,),
         )
         return tuple(x.with_dim(place, part) for part in self._sizes(x, place))
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return all_but(axis, (position(inputs[0], self.axis),))
 
     def _sizes(self, x: TensorType, place: int) -> list[Dim]:
         size = x.dims[place]

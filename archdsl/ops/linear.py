@@ -10,10 +10,12 @@ from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Init, Op, Weight
 from archdsl.ir.places import InputAxes, Later, Piece, Prefix
+from archdsl.ir.reach import Sights
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._broadcast import broadcast
 from archdsl.ops._fields import Positive
 from archdsl.ops._places import broadcast_axes, leading
+from archdsl.ops._sights import all_but
 from archdsl.ops._weights import dtype_argument, known_width, uniform_over
 
 if TYPE_CHECKING:
@@ -49,6 +51,9 @@ class Linear(Op, layer="Linear"):
 
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return leading(self, axis, x.rank - 1, (x,))
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return all_but(axis, (inputs[0].rank - 1,))
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         width = known_width(x, -1, "number of input features")
@@ -179,6 +184,9 @@ class Embedding(Op, layer="Embedding"):
 
     def piece(self, axis: int, start: Dim, size: Dim, indices: TensorType) -> Piece | None:
         return leading(self, axis, indices.rank, (indices,))
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return all_but(axis, (inputs[0].rank,))
 
     def weights(self, indices: TensorType) -> tuple[Weight, ...]:
         dims = (Dim.of(self.num_embeddings), Dim.of(self.embedding_dim))

@@ -17,6 +17,7 @@ from archdsl.ops._casting import (
     without_int16,
 )
 from archdsl.ops._places import Elementwise
+from archdsl.ops._sights import place_by_place
 
 
 class _RealFunction(Elementwise, ABC):
@@ -27,6 +28,8 @@ class _RealFunction(Elementwise, ABC):
 
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
         return x.with_dtype(floating(x.dtype))
+
+    sees = place_by_place
 
     def torch_call(self, x: TensorType) -> Call:
         return Call(f"torch.{self.function}", (Input(0),))
@@ -171,6 +174,8 @@ class _Rounding(Elementwise, ABC):
         refuse_bool(x, f"`{self.function}`")
         return x
 
+    sees = place_by_place
+
     def torch_call(self, x: TensorType) -> Call:
         return Call(f"torch.{self.function}", (Input(0),))
 
@@ -227,6 +232,8 @@ class _NumberFunction(Elementwise, ABC):
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
         refuse_bool(x, f"`{self.function}`")
         return x
+
+    sees = place_by_place
 
     def torch_call(self, x: TensorType) -> Call | Infix:
         return Call(f"torch.{self.function}", (Input(0),))

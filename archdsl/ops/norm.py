@@ -11,6 +11,7 @@ from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import ONES, ZEROS, Op, Weight
 from archdsl.ir.places import Piece
+from archdsl.ir.reach import Sights
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._casting import node_in, wide_below
 from archdsl.ops._fields import Positive, Probability
@@ -21,6 +22,7 @@ from archdsl.ops._norm import (
     standardized,
 )
 from archdsl.ops._places import beside, leading
+from archdsl.ops._sights import all_but, normalised, place_by_place
 from archdsl.ops._weights import dtype_argument, known_width
 
 Epsilon = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -56,6 +58,8 @@ class BatchNorm(Op, layer="BatchNorm"):
 
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return beside(self, axis, (1,), (x,)) if self.track_running_stats else None
+
+    sees = place_by_place
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         return (
@@ -114,6 +118,10 @@ class LayerNorm(Op, layer="LayerNorm"):
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return leading(self, axis, x.rank - self.axes, (x,))
 
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        x = inputs[0]
+        return normalised(axis, range(x.rank - self.axes, x.rank))
+
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         if not self.elementwise_affine:
             return ()
@@ -171,6 +179,10 @@ class RMSNorm(Op, layer="RMSNorm"):
 
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return leading(self, axis, x.rank - self.axes, (x,))
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        x = inputs[0]
+        return normalised(axis, range(x.rank - self.axes, x.rank))
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         if not self.elementwise_affine:
@@ -233,6 +245,9 @@ class GroupNorm(Op, layer="GroupNorm"):
 
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return leading(self, axis, 1, (x,))
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return normalised(axis, range(1, inputs[0].rank))
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         return _scale_and_shift(x.dims[1:2], x.dtype) if self.affine else ()
@@ -307,6 +322,9 @@ class InstanceNorm(Op, layer="InstanceNorm"):
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return leading(self, axis, 1, (x,))
 
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return normalised(axis, range(2, inputs[0].rank))
+
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         return (
             *(_scale_and_shift(x.dims[1:2], x.dtype) if self.affine else ()),
@@ -361,6 +379,9 @@ class LocalResponseNorm(Op, layer="LocalResponseNorm", function="local_response_
 
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return beside(self, axis, (1,), (x,))
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return all_but(axis, (1,))
 
     def torch_module(self, x: TensorType) -> Module:
         return Module("nn.LocalResponseNorm", (self.size,), self.changed("alpha", "beta", "k"))

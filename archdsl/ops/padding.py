@@ -7,12 +7,14 @@ from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
 from archdsl.ir.places import Newest, Part, Piece
+from archdsl.ir.reach import Reach, Sights
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._axes import axis_label, position
 from archdsl.ops._casting import cast, without_int16
 from archdsl.ops._fields import Axis, Shape
 from archdsl.ops._padding import pad_from_edges
 from archdsl.ops._places import beside
+from archdsl.ops._sights import through
 
 
 class Pad(Op, function="pad"):
@@ -43,6 +45,10 @@ class Pad(Op, function="pad"):
         else:
             self._demand_edges(check, x, pairs)
         return self._result(x)
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        before, _ = self._pairs(inputs[0]).get(axis, (Dim.of(0), Dim.of(0)))
+        return through(axis, None if before.value is None else Reach.shifted(-before.value))
 
     def _pairs(self, x: TensorType) -> dict[int, tuple[Dim, Dim]]:
         """What stands before and after, by axis."""

@@ -1,80 +1,34 @@
 """Pooling over spatial axes: sliding, adaptive and global."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf, prod
+from typing import Any
 
 from archdsl.ir.dims import Dim
-from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
+from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand, Unsupported
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
 from archdsl.ir.places import Piece
-from archdsl.ir.types import ShapeError, TensorType
+from archdsl.ir.reach import EVERYWHERE, SAME, Reach, Sights
+from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._axes import axis_label
 from archdsl.ops._bins import average_over_bins, largest_of_bins
-from archdsl.ops._casting import node_in, wide_below
+from archdsl.ops._casting import cast, node_in, wide_below
 from archdsl.ops._fields import Offset, Positive, Size, per_axis
 from archdsl.ops._padding import pad_constant
 from archdsl.ops._places import leading
 from archdsl.ops._reductions import reduced
-from archdsl.ops.conv import demand_window, window
+from archdsl.ops._sights import through
+from archdsl.ops._windows import Windows, expect_images, windows_of
 
 Bins = Positive | tuple[Positive | None, ...]
 """One number for every spatial axis, or one for each; None keeps the axis as it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """Where the windows of a pooling lie, axis by axis."""
-
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...]
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-    dilation: tuple[int, ...]
-
-    @property
-    def spans(self) -> tuple[int, ...]:
-        """What one window covers."""
-        return tuple(
-            step * (width - 1) + 1 for width, step in zip(self.kernel, self.dilation, strict=True)
-        )
-
-    def hanging_over(self) -> "Windows":
-        """The windows of torch's `ceil_mode`.
-
-        It adds a window that hangs over the end if it starts inside the input or the padding
-        before it. That is just a longer padding after the axis: by the stride less one, but never
-        so long that a window would start beyond the input.
-        """
-        after = tuple(
-            min(span - 1, pad + step - 1)
-            for span, pad, step in zip(self.spans, self.before, self.stride, strict=True)
-        )
-        return Windows(self.kernel, self.stride, self.before, after, self.dilation)
-
-    def result(self, x: TensorType) -> TensorType:
-        """The type with as many places as windows."""
-        places = (self.kernel, self.stride, self.before, self.after, self.dilation)
-        return x.with_dims(*x.dims[:2], *map(window, x.dims[2:], *places))
-
-    def check(self, check: Obligations, x: TensorType) -> None:
-        """Refuse what torch refuses."""
-        for width, pad in zip(self.kernel, self.before, strict=True):
-            if 2 * pad > width:
-                raise ShapeError(
-                    f"`padding` must be at most half of the kernel, but is {pad} for a kernel of"
-                    f" {width}",
-                    attribute="padding",
-                )
-        for axis, span in enumerate(self.spans, 2):
-            demand_window(check, x, axis, span, self.before[axis - 2], self.after[axis - 2])
-
-
 class MaxPool(Op, layer="MaxPool", function="max_pool"):
-    """The greatest value of each window.
+    """The greatest value of each window; with `return_indices` also where in its channel it stands.
 
-    `[N, C, *S] -> [N, C, *S']`
+    `[N, C, *S] -> [N, C, *S']` or `[N, C, *S'], int64[N, C, *S']`
 
     Source: torch.nn.MaxPool1d/2d/3d; ONNX MaxPool.
 
@@ -89,9 +43,13 @@ class MaxPool(Op, layer="MaxPool", function="max_pool"):
     padding: Offset = 0
     dilation: Size = 1
     ceil_mode: bool = False
+    return_indices: bool = False
+    """Give the places of the greatest values too, counted through all spatial axes."""
 
-    def infer(self, check: Obligations, x: TensorType) -> TensorType:
-        _expect_images(x)
+    def infer(
+        self, check: Obligations, x: TensorType
+    ) -> TensorType | tuple[TensorType, TensorType]:
+        expect_images(x)
         windows = self._windows(x.rank - 2)
         windows.check(check, x)
         for axis, (pad, step) in enumerate(zip(windows.before, windows.dilation, strict=True), 2):
@@ -102,10 +60,14 @@ class MaxPool(Op, layer="MaxPool", function="max_pool"):
                     f"a window could lie in the padding alone: dilation {step} needs at least"
                     f" {step} along axis {axis_label(x, axis)} of {x}",
                 )
-        return windows.result(x)
+        result = windows.result(x)
+        return (result, result.with_dtype(DType.INT64)) if self.return_indices else result
 
-    def _windows(self, rank: int) -> "Windows":
-        windows = _windows(rank, self.kernel_size, self.stride, self.padding, self.dilation)
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return through(axis, self._windows(inputs[0].rank - 2).reach(axis - 2))
+
+    def _windows(self, rank: int) -> Windows:
+        windows = windows_of(rank, self.kernel_size, self.stride, self.padding, self.dilation)
         return windows.hanging_over() if self.ceil_mode else windows
 
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
@@ -118,26 +80,35 @@ class MaxPool(Op, layer="MaxPool", function="max_pool"):
         return Call(f"F.max_pool{x.rank - 2}d", (Input(0), self.kernel_size), self._keywords())
 
     def _keywords(self) -> dict[str, object]:
-        return self.changed("stride", "padding", "dilation", "ceil_mode")
+        return self.changed("stride", "padding", "dilation", "ceil_mode", "return_indices")
 
-    def onnx(self, g: OnnxGraph, x: Operand) -> Operand:
+    def onnx(self, g: OnnxGraph, x: Operand) -> Operand | tuple[Operand, Operand]:
         windows = self._windows(x.type.rank - 2)
         result, before, after = windows.result(x.type), windows.before, windows.after
+        image = x.type
         if any(pad >= width for pad, width in zip(after, windows.kernel, strict=True)):
             # Runtimes refuse a padding as long as the kernel; dilated windows can need it.
+            if self.return_indices:
+                raise Unsupported(
+                    "the indices of windows that lie mostly in the padding have no form in ONNX",
+                    help="leave `ceil_mode` out, or pad first",
+                )
             x = pad_constant(g, x, before, after, -inf)
             before = after = (0,) * len(before)
-        return node_in(
-            g,
-            wide_below(22, g, x.type.dtype),
-            "MaxPool",
-            x,
-            type=result,
-            kernel_shape=windows.kernel,
-            strides=windows.stride,
-            pads=(*before, *after),
-            dilations=windows.dilation,
-        )
+        attributes: dict[str, Any] = {
+            "kernel_shape": windows.kernel,
+            "strides": windows.stride,
+            "pads": (*before, *after),
+            "dilations": windows.dilation,
+        }
+        dtype = wide_below(22, g, x.type.dtype)
+        if not self.return_indices:
+            return node_in(g, dtype, "MaxPool", x, type=result, **attributes)
+        types = result.with_dtype(dtype), result.with_dtype(DType.INT64)
+        greatest, places = g.nodes("MaxPool", cast(g, x, dtype), types=types, **attributes)
+        # ONNX counts through the whole tensor, torch through the axes of one channel.
+        area = g.size(prod(image.dims[2:], start=Dim.of(1)), DType.INT64)
+        return cast(g, greatest, x.type.dtype), g.node("Mod", places, area, type=types[1])
 
 
 class AvgPool(Op, layer="AvgPool", function="avg_pool"):
@@ -161,7 +132,7 @@ class AvgPool(Op, layer="AvgPool", function="avg_pool"):
     divisor_override: Positive | None = None
 
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
-        _expect_images(x)
+        expect_images(x)
         if x.rank == 3 and self.divisor_override is not None:
             raise ShapeError(
                 f"torch has no `divisor_override` for one spatial axis, which {x} has",
@@ -173,6 +144,9 @@ class AvgPool(Op, layer="AvgPool", function="avg_pool"):
             self._demand_whole_windows(check, x, windows)
         return windows.result(x)
 
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return through(axis, self._windows(inputs[0].rank - 2).reach(axis - 2))
+
     def _demand_whole_windows(self, check: Obligations, x: TensorType, windows: Windows) -> None:
         """torch does not count the padding for three spatial axes."""
         for axis, width in enumerate(windows.kernel, 2):
@@ -183,8 +157,8 @@ class AvgPool(Op, layer="AvgPool", function="avg_pool"):
                 f" {x}, where padding does not count with three spatial axes",
             )
 
-    def _windows(self, rank: int) -> "Windows":
-        windows = _windows(rank, self.kernel_size, self.stride, self.padding, 1)
+    def _windows(self, rank: int) -> Windows:
+        windows = windows_of(rank, self.kernel_size, self.stride, self.padding, 1)
         return windows.hanging_over() if self.ceil_mode else windows
 
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
@@ -247,6 +221,9 @@ class AdaptiveAvgPool(Op, layer="AdaptiveAvgPool", function="adaptive_avg_pool")
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return leading(self, axis, 2, (x,))
 
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return _sees_bins(axis, inputs[0], _bins(self.output_size, inputs[0]))
+
     def torch_module(self, x: TensorType) -> Module:
         return Module(f"nn.AdaptiveAvgPool{x.rank - 2}d", (self.output_size,))
 
@@ -278,6 +255,9 @@ class AdaptiveMaxPool(Op, layer="AdaptiveMaxPool", function="adaptive_max_pool")
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return leading(self, axis, 2, (x,))
 
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return _sees_bins(axis, inputs[0], _bins(self.output_size, inputs[0]))
+
     def torch_module(self, x: TensorType) -> Module:
         return Module(f"nn.AdaptiveMaxPool{x.rank - 2}d", (self.output_size,))
 
@@ -305,6 +285,9 @@ class GlobalAvgPool(Op, function="global_avg_pool"):
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return leading(self, axis, 2, (x,))
 
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return through(axis, SAME if axis < 2 else EVERYWHERE)
+
     def torch_call(self, x: TensorType) -> Call:
         return Call(f"F.adaptive_avg_pool{x.rank - 2}d", (Input(0), 1))
 
@@ -328,30 +311,14 @@ class GlobalMaxPool(Op, function="global_max_pool"):
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return leading(self, axis, 2, (x,))
 
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return through(axis, SAME if axis < 2 else EVERYWHERE)
+
     def torch_call(self, x: TensorType) -> Call:
         return Call(f"F.adaptive_max_pool{x.rank - 2}d", (Input(0), 1))
 
     def onnx(self, g: OnnxGraph, x: Operand) -> Operand:
         return _pool_all(g, x, "GlobalMaxPool")
-
-
-def _expect_images(x: TensorType) -> None:
-    x.expect_rank(3, 4, 5)
-    x.expect_floating()
-
-
-def _windows(
-    rank: int, kernel: Size, stride: Size | None, padding: Offset, dilation: Size
-) -> "Windows":
-    widths = per_axis(kernel, rank, "kernel_size")
-    pads = per_axis(padding, rank, "padding")
-    return Windows(
-        kernel=widths,
-        stride=widths if stride is None else per_axis(stride, rank, "stride"),
-        before=pads,
-        after=pads,
-        dilation=per_axis(dilation, rank, "dilation"),
-    )
 
 
 def _bins(output_size: Bins, x: TensorType) -> tuple[int | None, ...]:
@@ -366,7 +333,7 @@ def _bins(output_size: Bins, x: TensorType) -> tuple[int | None, ...]:
 
 
 def _binned(check: Obligations, x: TensorType, bins: tuple[int | None, ...]) -> TensorType:
-    _expect_images(x)
+    expect_images(x)
     for axis in range(2, x.rank):
         name = axis_label(x, axis)
         check.demand_at_least(x.dims[axis], 1, f"axis {name} of {x} must not be empty")
@@ -376,6 +343,18 @@ def _binned(check: Obligations, x: TensorType, bins: tuple[int | None, ...]) -> 
 def _with_bins(x: TensorType, bins: tuple[int | None, ...]) -> TensorType:
     sizes = [size if bin is None else bin for size, bin in zip(x.dims[2:], bins, strict=True)]
     return x.with_dims(*x.dims[:2], *sizes)
+
+
+def _sees_bins(axis: int, x: TensorType, bins: tuple[int | None, ...]) -> Sights:
+    """Equal bins are windows side by side; others lie differently for every size."""
+    count = None if axis < 2 else bins[axis - 2]
+    if count is None:
+        return through(axis, SAME)
+    size = x.dims[axis].value
+    if count == 1:
+        return through(axis, EVERYWHERE)
+    width = None if size is None or size % count else size // count
+    return through(axis, None if width is None else Reach.window(width, width))
 
 
 def _pool_all(g: OnnxGraph, x: Operand, pooling: str) -> Operand:

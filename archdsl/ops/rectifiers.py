@@ -10,6 +10,7 @@ from archdsl.ir.places import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._fields import Positive
 from archdsl.ops._places import beside
+from archdsl.ops._sights import place_by_place
 from archdsl.ops._weights import dtype_argument
 from archdsl.ops.activation import Activation, Finite, PositiveFinite
 
@@ -201,6 +202,8 @@ class PReLU(Op, layer="PReLU"):
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         mixed = (1,) if self.num_parameters > 1 else ()
         return beside(self, axis, mixed, (x,))
+
+    sees = place_by_place
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         init = Init.of("constant", val=self.init)

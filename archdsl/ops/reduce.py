@@ -10,11 +10,13 @@ from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
 from archdsl.ir.places import InputAxes, Later, Piece, Prefix
+from archdsl.ir.reach import Sights
 from archdsl.ir.types import DType, TensorType
 from archdsl.ops._axes import Axes, axis_label, positions, torch_axes
 from archdsl.ops._casting import cast, summed, without_int16
 from archdsl.ops._places import beside
 from archdsl.ops._reductions import reduced
+from archdsl.ops._sights import without
 
 
 class Reduction(Op, ABC):
@@ -46,6 +48,9 @@ class Reduction(Op, ABC):
             return beside(self, axis, gone, (x,))
         left = [place for place in range(x.rank) if place not in gone]
         return Piece(self, (left[axis],))
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return without(axis, self.places(inputs[0]), inputs[0], kept=self.keepdim)
 
     def demand_elements(self, check: Obligations, x: TensorType) -> None:
         """Refuse to look for an extreme of nothing."""

@@ -1,7 +1,7 @@
 """Resizing of spatial axes by interpolation."""
 
 from fractions import Fraction
-from math import floor
+from math import ceil, floor
 from typing import Any, Literal
 
 from archdsl.ir.dims import Dim
@@ -9,12 +9,14 @@ from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand, Unsuppo
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
 from archdsl.ir.places import Piece
+from archdsl.ir.reach import LONGEST_PERIOD, SAME, Field, Reach, Sights
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops import _nearest
 from archdsl.ops._axes import axis_label
 from archdsl.ops._fields import Shape, per_axis
 from archdsl.ops._nearest import float32
 from archdsl.ops._places import leading
+from archdsl.ops._sights import through
 from archdsl.ops.activation import PositiveFinite
 from archdsl.ops.pool import AdaptiveAvgPool
 
@@ -60,6 +62,9 @@ class Interpolate(Op, layer="Upsample", function="interpolate"):
                 f"axis {label} of {x} would become {result.dims[place]}, which is less than 1",
             )
         return result
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return through(axis, SAME if axis < 2 else self._reach(inputs[0], axis))
 
     def _demand_options(self, x: TensorType) -> None:
         if (self.size is None) == (self.scale_factor is None):
@@ -111,6 +116,39 @@ class Interpolate(Op, layer="Upsample", function="interpolate"):
 
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return leading(self, axis, 2, (x,))
+
+    def _reach(self, x: TensorType, axis: int) -> Reach | None:
+        """The pixels that a pixel is made of, where the ratio of the sizes is always the same."""
+        if self.scale_factor is not None and not self.recompute_scale_factor:
+            ratio = Fraction(self._factors(x)[axis - 2])
+        else:
+            ratio = _ratio(self._result(x).dims[axis], x.dims[axis])
+        if ratio == 1:
+            return SAME
+        if ratio is None or self.align_corners or self.antialias:
+            return None
+        if ratio.numerator > LONGEST_PERIOD:
+            return None
+        sources = (self._sources(Fraction(place), ratio) for place in range(ratio.numerator))
+        return Reach.scaled(Field(ratio.denominator, tuple(sources)).shortest())
+
+    def _sources(self, place: Fraction, ratio: Fraction) -> tuple[int, int]:
+        """The first and the last of the pixels that a pixel is made of."""
+        middle = (place + Fraction(1, 2)) / ratio - Fraction(1, 2)
+        below = floor(middle)
+        match self.mode:
+            case "nearest":
+                return floor(place / ratio), floor(place / ratio)
+            case "nearest-exact":
+                return floor(middle + Fraction(1, 2)), floor(middle + Fraction(1, 2))
+            case "area":
+                return floor(place / ratio), ceil((place + 1) / ratio) - 1
+            case _ if middle == below:
+                return below, below
+            case "bicubic":
+                return below - 1, below + 2
+            case _:
+                return below, below + 1
 
     # ---------------------------------------------------------------------------------- torch
 
@@ -220,6 +258,16 @@ class Interpolate(Op, layer="Upsample", function="interpolate"):
             factors = [_linear_factor(size, wanted, factor) for size, wanted, factor in axes]
         scales = g.constant([*(1.0,) * (2 - first), *factors], DType.FLOAT32)
         return g.node("Resize", x, None, scales, type=result, **attributes)
+
+
+def _ratio(wanted: Dim, size: Dim) -> Fraction | None:
+    """How many times longer an axis becomes, if that is the same for every size."""
+    monomial = next(iter(size.polynomial), None)
+    if monomial is None or not size.polynomial[monomial]:
+        return None
+    ratio = Fraction(wanted.polynomial.get(monomial, 0), size.polynomial[monomial])
+    same = (wanted * ratio.denominator - size * ratio.numerator).value == 0
+    return ratio if same and ratio > 0 else None
 
 
 def _scaled(size: Dim, factor: float) -> Dim:

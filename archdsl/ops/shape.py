@@ -9,10 +9,12 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
 from archdsl.ir.places import Piece
+from archdsl.ir.reach import EVERYWHERE, SAME, Sight, Sights
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._axes import Axes, axis_label, position, positions, torch_axes, torch_axis
 from archdsl.ops._fields import Axis, Shape
 from archdsl.ops._places import Moving, beside, broadcast_axes, resized, unmoved
+from archdsl.ops._sights import moved
 from archdsl.ops.joining import new_place
 
 
@@ -82,6 +84,13 @@ class Flatten(Moving, layer="Flatten", function="flatten"):
         if axis == first != last:
             return None
         return Piece(self, (axis if axis <= first else axis + last - first,))
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        start = position(inputs[0], self.start_axis)
+        gone = position(inputs[0], self.end_axis) - start
+        if axis == start and gone:
+            return None
+        return (Sight(0, axis if axis <= start else axis + gone, SAME),)
 
     def torch_module(self, x: TensorType) -> Module:
         keywords: dict[str, Any] = {}
@@ -166,6 +175,9 @@ class Permute(Moving, function="permute"):
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return Piece(self, (positions(x, self.axes)[axis],))
 
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return moved(axis, positions(inputs[0], self.axes))
+
     def torch_call(self, x: TensorType) -> Call:
         axes = tuple(torch_axis(x, axis) for axis in self.axes)
         return Call(".permute", (Input(0), *(axes or ((),))))
@@ -191,6 +203,9 @@ class Transpose(Moving, function="transpose"):
 
     def infer(self, check: Obligations, x: TensorType) -> TensorType:
         return reordered(x, self._places(x))
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return moved(axis, self._places(inputs[0]))
 
     def _places(self, x: TensorType) -> list[int]:
         first, second = position(x, self.axis0), position(x, self.axis1)
@@ -241,6 +256,10 @@ class Squeeze(Moving, function="squeeze"):
         left = [place for place in range(x.rank) if place not in gone]
         return Piece(self, (left[axis],))
 
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        gone = positions(inputs[0], self.axis)
+        return moved(axis, [place for place in range(inputs[0].rank) if place not in gone])
+
     def torch_call(self, x: TensorType) -> Call:
         return Call(".squeeze", (Input(0), torch_axes(x, self.axis)))
 
@@ -269,6 +288,10 @@ class Unsqueeze(Moving, function="unsqueeze"):
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         place = new_place(x, self.axis)
         return None if axis == place else Piece(self, (axis - (axis > place),))
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        new = new_place(inputs[0], self.axis)
+        return None if axis == new else moved(axis - (axis > new), range(inputs[0].rank))
 
     def torch_call(self, x: TensorType) -> Call:
         return Call(".unsqueeze", (Input(0), self.axis))
@@ -310,6 +333,14 @@ class Expand(Moving, function="expand"):
             for place, wanted in enumerate(self.shape[new:])
         ]
         return TensorType(x.dtype, (*fresh, *kept), (*(dim.symbol_name for dim in fresh), *x.axes))
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        x = inputs[0]
+        own = axis - (len(self.shape) - x.rank)
+        if own < 0:
+            return None
+        is_stretched = x.dims[own] == 1 and self.shape[axis] not in (1, -1)
+        return (Sight(0, own, EVERYWHERE if is_stretched else SAME),)
 
     def _stretched(self, check: Obligations, x: TensorType, place: int, wanted: Dim) -> Dim:
         dim = x.dims[place]

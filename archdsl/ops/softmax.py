@@ -9,10 +9,12 @@ from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
 from archdsl.ir.places import InputAxes, Later, Piece, Prefix, Seen
 from archdsl.ir.proof import Facts
+from archdsl.ir.reach import Sights
 from archdsl.ir.types import TensorType
 from archdsl.ops._axes import axis_label, position, torch_axis
 from archdsl.ops._fields import Axis
 from archdsl.ops._places import beside, told
+from archdsl.ops._sights import all_but, normalised
 
 
 class _AlongAxis(Op, ABC):
@@ -35,6 +37,9 @@ class _AlongAxis(Op, ABC):
 
     def prefix(self, axes: InputAxes, x: TensorType) -> Prefix | None:
         return Prefix(self, Later.HIDDEN) if axes == (position(x, self.axis),) else None
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return normalised(axis, (position(inputs[0], self.axis),))
 
     def torch_module(self, x: TensorType) -> Module:
         return Module(self.torch_layer, (), {"dim": torch_axis(x, self.axis)})
@@ -113,6 +118,9 @@ class GLU(Op, layer="GLU", function="glu"):
 
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return beside(self, axis, (position(x, self.axis),), (x,))
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return all_but(axis, (position(inputs[0], self.axis),))
 
     def torch_module(self, x: TensorType) -> Module:
         return Module("nn.GLU", (), self._settings(x))

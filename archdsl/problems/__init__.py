@@ -58,6 +58,8 @@ from archdsl.problems.results import (
     wrong_result_rank,
 )
 from archdsl.problems.shapes import (
+    Mends,
+    demand,
     input_size_mismatch,
     requirement_failed,
     requirement_not_met,
@@ -97,6 +99,7 @@ from archdsl.problems.values import (
     static_error,
     undecided_condition,
     unknown_name,
+    unknown_stride,
     unknown_type,
     unknown_weight,
     wrong_kind,
@@ -107,6 +110,7 @@ from archdsl.problems.words import (
 )
 
 __all__ = [
+    "Mends",
     "ambiguous_model",
     "bad_argument",
     "bad_attribute",
@@ -115,6 +119,7 @@ __all__ = [
     "bad_literal",
     "cannot_unpack",
     "circular_constant",
+    "demand",
     "duplicate_declaration",
     "duplicate_label",
     "duplicate_output",
@@ -180,6 +185,7 @@ __all__ = [
     "unknown_model",
     "unknown_name",
     "unknown_spec",
+    "unknown_stride",
     "unknown_type",
     "unknown_weight",
     "unreachable_statement",

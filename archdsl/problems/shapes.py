@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from archdsl.diagnostics import Diagnostic, Label
@@ -16,12 +17,71 @@ if TYPE_CHECKING:
     from archdsl.ir.types import ShapeError, TensorType
 
 
+@dataclass(frozen=True, slots=True)
+class Mends:
+    """Ways out where two maps do not fit together; of the two, 0 is the first."""
+
+    demanded: Condition | None = None
+    """Sizes at which they are proved to fit."""
+    names: tuple[str, str] = ("", "")
+    strides: tuple[str, str] | None = None
+    crop: tuple[int, int] | None = None
+    """Which to cut, and from which place on."""
+    size: tuple[int, str] | None = None
+    """Which to resize, and to what."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        if self.strides is None:
+            return ()
+        first, second = self.strides
+        return (
+            f"one place is {first} places of the input in {self._called(0)},"
+            f" but {second} in {self._called(1)}",
+        )
+
+    @property
+    def help(self) -> tuple[str, ...]:
+        lines: list[str] = []
+        if self.demanded is not None:
+            lines.append(f"demand `require {self.demanded}`")
+        if self.crop is not None:
+            cut, at = self.crop
+            lines.append(
+                f"cut {self._called(cut)} to the size of the other: `-> Crop({at}, like=…)`"
+                " with `import std.segmentation (Crop)`"
+            )
+        if self.size is not None:
+            resized, size = self.size
+            lines.append(
+                f'resize {self._called(resized)}: `-> interpolate({size}, mode="bilinear")`'
+            )
+        return tuple(f"or {line}" if place else line for place, line in enumerate(lines))
+
+    def _called(self, place: int) -> str:
+        name = self.names[place]
+        if name and name != self.names[1 - place]:
+            return f"`{name}`"
+        return f"the {('first', 'second')[place]} value"
+
+
+NO_MENDS = Mends()
+
+
+def demand(condition: Condition, operator: str | None, place: str) -> str:
+    """What the inputs of a model must satisfy, and why; said where nothing is wrong."""
+    if operator is None:
+        return f"{condition}, because the spec says so; no operator needs it alone"
+    return f"{condition}, because of the `{operator}` on {place}"
+
+
 def shape_error(
     span: Span,
     name: str,
     error: ShapeError,
     types: Sequence[TensorType],
     chains: Sequence[Chain],
+    mends: Mends = NO_MENDS,
 ) -> Diagnostic:
     shapes = ", ".join(map(str, types))
     return Diagnostic(
@@ -31,8 +91,8 @@ def shape_error(
         label=f"applied to {shapes}" if shapes else "",
         chain=tuple(label for chain in chains for label in chain),
         counterexample=sizes_of(error.counterexample),
-        notes=(error.note,) if error.note else (),
-        help=(error.help,) if error.help else (),
+        notes=(*((error.note,) if error.note else ()), *mends.notes),
+        help=(*((error.help,) if error.help else ()), *mends.help),
     )
 
 

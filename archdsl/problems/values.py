@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from archdsl.diagnostics import Diagnostic
+from archdsl.diagnostics import Diagnostic, Label
 from archdsl.problems.words import did_you_mean
 from archdsl.source import Span
 
@@ -58,6 +58,19 @@ def not_constant(span: Span, size: str) -> Diagnostic:
 
 def static_error(span: Span | None, reason: str) -> Diagnostic:
     return Diagnostic("static-error", f"this has no value: {reason}", span)
+
+
+def unknown_stride(
+    span: Span, name: str, reason: str, lost: Span | None, help: str | None = None
+) -> Diagnostic:
+    """A place on the inputs that is not known, and the operator that lost it."""
+    return Diagnostic(
+        "unknown-stride",
+        f"`{name}` is not known here: {reason}",
+        span,
+        related=() if lost is None else (Label(lost, "lost here"),),
+        help=() if help is None else (help,),
+    )
 
 
 def undecided_condition(span: Span, condition: str) -> Diagnostic:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from archdsl import problems
 from archdsl.diagnostics import Diagnostics, Label
+from archdsl.ir import tracing
 from archdsl.ir.conditions import Condition
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import (
@@ -40,6 +41,8 @@ class BlockBuilder:
     facts: Facts = field(default_factory=Facts)
     values: list[Value] = field(default_factory=list[Value])
     members: dict[str, Member] = field(default_factory=dict[str, Member])
+    inputs: int = 0
+    """How many of the values, the first ones, are inputs."""
     nodes: list[Node] = field(default_factory=list[Node])
     weights: list[Weight] = field(default_factory=list[Weight])
     borrowed: list[Borrowed] = field(default_factory=list[Borrowed])
@@ -53,6 +56,7 @@ class BlockBuilder:
     block_names: dict[str, str] = field(default_factory=dict[str, str])
     """Block key to block name, for messages."""
     flat_nodes: int = 0
+    _traced: tracing.Values | None = None
 
     # ------------------------------------------------------------------------------ values
 
@@ -68,6 +72,12 @@ class BlockBuilder:
         value = self.values[tensor.index]
         if not value.name:
             self.values[tensor.index] = replace(value, name=name)
+
+    def traced(self, blocks: tracing.Blocks) -> tracing.Values:
+        """Where the values so far lie on the inputs."""
+        if self._traced is None:
+            self._traced = tracing.Values(blocks, self.values, self.producer, self.inputs)
+        return self._traced
 
     # ------------------------------------------------------------------------------- names
 

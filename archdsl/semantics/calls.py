@@ -15,7 +15,9 @@ from archdsl.semantics import statics
 from archdsl.semantics.arguments import INITIALISER_SUFFIX, Arguments, Operand, Prepared
 from archdsl.semantics.attributes import attribute_origins, operator_with
 from archdsl.semantics.initialisers import INITIALISERS, initialiser, misfit
+from archdsl.semantics.mending import mends
 from archdsl.semantics.parameters import bind_parameters
+from archdsl.semantics.places import MEASURES, measure
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment
 from archdsl.semantics.specialise import apply_block
@@ -65,6 +67,8 @@ class Calls:
         if isinstance(function, Initialiser):
             return self.arguments.initialiser_call(node, env)
         if isinstance(function, StaticFunction):
+            if function.name in MEASURES:
+                return measure(self._body, function, node, env)
             return self._static(function, node, env)
         first: Evaluated | None = None
         if isinstance(function, Template) and self._has_static_twin(function, node):
@@ -306,8 +310,9 @@ class Calls:
         except ShapeError as error:
             faulty = error.inputs or tuple(range(len(tensors)))
             chains = [builder.chain(tensors[index]) for index in faulty if index < len(tensors)]
+            ways = mends(self._body, op, types, tensors, error)
             raise Problem(
-                problems.shape_error(template.span, template.name, error, types, chains)
+                problems.shape_error(template.span, template.name, error, types, chains, ways)
             ) from None
         results = results if isinstance(results, tuple) else (results,)
         self._check_size(results, template)

@@ -12,6 +12,7 @@ from archdsl.ir.op import REGISTRY
 from archdsl.ir.types import DType
 from archdsl.semantics import statics
 from archdsl.semantics.initialisers import INITIALISERS, initialiser
+from archdsl.semantics.places import MEASURES
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.recurrence import scan
 from archdsl.semantics.scope import Environment
@@ -139,13 +140,14 @@ class Expressions:
         if node.text in REGISTRY:
             operator = REGISTRY[node.text]
             return Template(operator, node.span, as_layer=operator.layer == node.text)
-        if node.text in statics.FUNCTIONS:
+        if node.text in statics.FUNCTIONS or node.text in MEASURES:
             return StaticFunction(node.text)
         if node.text in INITIALISERS:
             return Initialiser(initialiser(node.text, (), {}, node.span))
         if node.text in ELEMENT_TYPES:
             return Text(node.text)
-        known = {*env.names(), *env.file.names(), *REGISTRY, *statics.FUNCTIONS, *ELEMENT_TYPES}
+        known = {*env.names(), *env.file.names(), *REGISTRY, *statics.FUNCTIONS, *MEASURES}
+        known |= ELEMENT_TYPES
         raise Problem(problems.unknown_name(node.span, node.text, known))
 
     def _attribute(self, node: ast.Attribute, env: Environment) -> Evaluated:

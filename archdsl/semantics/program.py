@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from archdsl import problems
 from archdsl.diagnostics import Diagnostics
+from archdsl.ir import tracing
 from archdsl.ir.conditions import all_of
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Model, Port, Requirement
@@ -76,6 +77,7 @@ class Program:
         self.diagnostics = diagnostics
         self.limits = limits
         self.blocks: dict[str, Block] = {}
+        self.traced_blocks = tracing.Blocks(self.blocks)
         self.root_body: Body | None = None
         self.root_environment: Environment | None = None
         self._keys: dict[object, str | None] = {}
@@ -357,7 +359,8 @@ class Program:
         env = Environment(block.file, None, variables, frozenset(binding.sizes))
         for port, shape in zip(block.definition.ports, binding.inputs, strict=True):
             env.variables[shape.name] = builder.add_value(shape.type, port.span, shape.name)
-        if len(binding.inputs) == 1:
+        builder.inputs = len(binding.inputs)
+        if builder.inputs == 1:
             env.variables["it"] = env.variables[binding.inputs[0].name]
         return env
 

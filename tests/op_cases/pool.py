@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
+import numpy as np
 import torch
 from op_harness import Case, Refused
 from torch.nn import functional as F
+
+from archdsl.ir.dims import Dim
 
 ALL_OPSETS = (17, 18, 19, 22, 23)
 
@@ -68,6 +72,50 @@ CEILED = [
     )
 ]
 
+UNPOOLED: list[dict[str, Any]] = [
+    {"kernel_size": 2},
+    {"kernel_size": 3, "stride": 2, "padding": 1},
+    {"kernel_size": 2, "stride": 3},
+]
+
+
+def distinct_places(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Places that no two values of a channel share, within what the smallest result has."""
+    count = math.prod(shape[2:])
+    return np.stack([generator.permutation(count) for _ in range(shape[0] * shape[1])]).reshape(
+        shape
+    )
+
+
+def unpooled(rank: int, settings: dict[str, Any], grown: int = 0) -> Case:
+    """torch's own function; `grown` makes each axis so much longer than it would be."""
+    dims = ("N", 2, *"DHW"[3 - rank :])
+    keywords: dict[str, Any] = dict(settings)
+    kernel, stride = settings["kernel_size"], settings.get("stride") or settings["kernel_size"]
+
+    def sizes_of(shape: Sequence[int]) -> list[int]:
+        return [(size - 1) * stride + kernel + grown for size in shape[2:]]
+
+    if grown:
+        keywords["size"] = tuple((Dim.of(name) - 1) * stride + kernel + grown for name in dims[2:])
+
+    def oracle(x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        function = getattr(F, f"max_unpool{rank}d")
+        output = {"output_size": sizes_of(x.shape)} if grown else {}
+        return function(x, places, **settings, **output)
+
+    return Case(
+        "max_unpool",
+        [("float32", dims), ("int64", dims)],
+        sizes=[{"N": 2, "D": 3, "H": 4, "W": 5}, {"N": 1, "D": 5, "H": 3, "W": 2}],
+        attributes=keywords,
+        oracle=oracle,
+        values=[None, distinct_places],
+        opsets=(17, 18, 22),
+        facts=["H >= 2", "W >= 2", "D >= 2"],
+    )
+
+
 CASES = [
     # ------------------------------------------------------------------------ maximum
     sliding("MaxPool", LINE, LINES, F.max_pool1d, {"kernel_size": 3}, ALL_OPSETS),
@@ -117,6 +165,54 @@ CASES = [
         [{"W": 1}, {"W": 2}],
         F.max_pool2d,
         {"kernel_size": 3, "stride": 4, "ceil_mode": True},
+    ),
+    # ------------------------------------------------------------------------ places of the maximum
+    *(
+        sliding("MaxPool", given, sizes, function, {**settings, "return_indices": True}, ALL_OPSETS)
+        for given, sizes, function in (
+            (LINE, LINES, F.max_pool1d),
+            (IMAGE, IMAGES, F.max_pool2d),
+            (VOLUME, VOLUMES, F.max_pool3d),
+        )
+        for settings in (
+            {"kernel_size": 2},
+            {"kernel_size": 3, "stride": 2, "padding": 1},
+            {"kernel_size": 3, "stride": 1, "padding": 1, "dilation": 2},
+            {"kernel_size": 3, "stride": 2, "ceil_mode": True},
+        )
+    ),
+    *(unpooled(rank, settings) for rank in (1, 2, 3) for settings in UNPOOLED),
+    *(unpooled(rank, {"kernel_size": 2}, grown=1) for rank in (1, 2, 3)),
+    *(unpooled(rank, {"kernel_size": 3, "stride": 2}, grown=1) for rank in (1, 2)),
+    Refused(
+        "max_unpool",
+        [("float32", ("N", 3, "H")), ("int32", ("N", 3, "H"))],
+        {"kernel_size": 2},
+        match="must be int64",
+    ),
+    Refused(
+        "max_unpool",
+        [("float32", ("N", 3, "H")), ("int64", ("N", 3, "L"))],
+        {"kernel_size": 2},
+        match="not as many places",
+    ),
+    Refused(
+        "max_unpool",
+        [("float32", ("N", 3, "H")), ("int64", ("N", 3, "H"))],
+        {"kernel_size": 2, "size": (Dim.parse("2*H + 2"),)},
+        match="less than the stride of 2",
+    ),
+    Refused(
+        "max_unpool",
+        [("float32", ("N", 3, "H")), ("int64", ("N", 3, "H"))],
+        {"kernel_size": (2, 2)},
+        match="has 2 numbers",
+    ),
+    Refused(
+        "max_unpool",
+        [("float32", ("N", 3, "H")), ("int64", ("N", 3, "H"))],
+        {"kernel_size": 2, "size": (Dim.of(8), Dim.of(8))},
+        match="`size` has 2 numbers",
     ),
     # ------------------------------------------------------------------------ mean
     sliding("AvgPool", LINE, LINES, F.avg_pool1d, {"kernel_size": 2}, ALL_OPSETS),
@@ -258,9 +354,11 @@ CASES = [
     Refused(
         "MaxPool",
         [IMAGE],
-        {"kernel_size": 2, "return_indices": True},
-        code="invalid-attribute",
-        match="return_indices",
+        {"kernel_size": 2, "dilation": 4, "padding": 1, "stride": 8, "ceil_mode": True}
+        | {"return_indices": True},
+        code="unsupported",
+        match="lie mostly in the padding",
+        facts=["H >= 4", "W >= 4"],
     ),
     Refused("AvgPool", [LINE], {"kernel_size": 2, "divisor_override": 2}, match="one spatial axis"),
     Refused("AvgPool", [IMAGE], {"kernel_size": 3, "padding": 2}, match="is 2 for a kernel of 3"),

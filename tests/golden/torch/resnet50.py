@@ -11,10 +11,11 @@ from torch.nn import functional as F
 
 class Bottleneck(nn.Module):
     """1x1 reduces, 3x3 works, 1x1 restores (He et al. 2015, figure 5, right). Inside are `groups`
-    groups, each `width` wide where `base` is 64 (Xie et al. 2016, Zagoruyko and Komodakis 2016).
+    groups, each `width` wide where `base` is 64 (Xie et al. 2016, Zagoruyko and Komodakis 2016);
+    a dilation keeps what it sees where the stride before it was taken away.
     """
 
-    def __init__(self, C, width, stride, groups=1, base=64):
+    def __init__(self, C, width, stride, groups=1, base=64, dilation=1):
         super().__init__()
         hidden = groups * (base * width // 64)
         self.conv1 = nn.Conv2d(C, hidden, 1, bias=False)
@@ -24,7 +25,8 @@ class Bottleneck(nn.Module):
             hidden,
             3,
             stride=stride,
-            padding=1,
+            padding=dilation,
+            dilation=dilation,
             groups=groups,
             bias=False,
         )
