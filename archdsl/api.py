@@ -27,11 +27,15 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from archdsl.passes.tensor_map import Note, TensorMap
     from archdsl.summary import Summary
 
     Weights = Mapping[str, np.ndarray[Any, Any] | torch.Tensor] | nn.Module | str | PathLike[str]
 
 Spec = str | PathLike[str]
+
+_OWN_TEXT = Limits(file_bytes=2**30)
+"""For text that the compiler has written, whose length is bounded by that of what it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,18 @@ def _shipped(name: str, model: str | None) -> tuple[Path, str | None]:
     raise _error(diagnostics, {})
 
 
+@dataclass(frozen=True, slots=True)
+class Transformation:
+    """What a transform has made of a network, and how the tensors of both belong together."""
+
+    network: Network
+    map: TensorMap
+    notes: tuple[str, ...]
+    """What it did, and where."""
+    dropped: tuple[str, ...]
+    """The old network's tensors for which the new one has no use."""
+
+
 class Network:
     """A compiled model: proved, and ready to be built, exported and looked at."""
 
@@ -187,6 +203,7 @@ class Network:
         opset: int | None = None,
         seed: int = 0,
         fold: bool = True,
+        fuse: bool = True,
         training_outputs: bool = False,
     ) -> onnx.ModelProto:
         """The model as ONNX, in memory; see `save_onnx`."""
@@ -200,6 +217,7 @@ class Network:
                 opset=chosen,
                 seed=seed,
                 fold=fold,
+                fuse=fuse,
                 training_outputs=training_outputs,
             )
 
@@ -211,6 +229,7 @@ class Network:
         opset: int | None = None,
         seed: int = 0,
         fold: bool = True,
+        fuse: bool = True,
         training_outputs: bool = False,
         external: bool = False,
         progress: Callable[[int, int], None] | None = None,
@@ -218,7 +237,9 @@ class Network:
         """Write the model as an ONNX file, atomically.
 
         Without `weights` they are drawn from `seed` as PyTorch would begin them. `fold` folds
-        batch norms into convolutions in float64. Weights that one file cannot hold, or with
+        batch norms into convolutions in float64, and joins and turns weights as they are read;
+        `fuse` makes LSTM, GRU and RNN of scans whose cells are these (`fused_scans` says of
+        which). Weights that one file cannot hold, or with
         `external`, go to `path + ".data"`. Raises `ArchError` before anything is written if an
         operator has no exact form at this opset.
         """
@@ -233,6 +254,7 @@ class Network:
                 opset=chosen,
                 seed=seed,
                 fold=fold,
+                fuse=fuse,
                 training_outputs=training_outputs,
                 external=external,
                 progress=progress,
@@ -274,12 +296,51 @@ class Network:
 
         return summarise(self.ir, depth, dims or {})
 
-    def expanded(self) -> str:
-        """The flat canonical form: loops, conditions, parameters and defaults resolved."""
+    def expanded(self, *, unroll: bool = False) -> str:
+        """The flat canonical form: loops, conditions, parameters and defaults resolved.
+
+        `unroll` writes scans of known length out step by step.
+        """
         from archdsl.backends.arch_source import emit
 
         with self._target("the flat form"):
-            return emit(self.ir)
+            return self.transformed("unroll").network.expanded() if unroll else emit(self.ir)
+
+    def fused(self) -> tuple[Network, TensorMap]:
+        """The network with nn.LSTM, nn.GRU and nn.RNN for scans whose cells are these.
+
+        The map makes their weights of those of this network, and takes them apart again.
+        """
+        change = self.transformed("fuse_recurrence")
+        return change.network, change.map
+
+    @cached_property
+    def fused_scans(self) -> tuple[str, ...]:
+        """What ONNX export says of the scans that it fuses."""
+        from archdsl.passes.flatten import flatten
+        from archdsl.passes.fuse_recurrence import fuse_recurrence_for_onnx
+
+        return tuple(map(self._told, fuse_recurrence_for_onnx(flatten(self.ir)).notes))
+
+    def _told(self, note: Note) -> str:
+        source = self._sources.get(note.span.file)
+        line = "" if source is None else f":{source.place(note.span.start).line}"
+        return note.text.replace("{place}", f"{note.span.file}{line}")
+
+    def transformed(self, name: str) -> Transformation:
+        """The network after a transform, by its name (see `archdsl transform`)."""
+        from archdsl.backends.arch_source import emit
+        from archdsl.passes.flatten import inline
+        from archdsl.passes.state import state
+        from archdsl.passes.transforms import TRANSFORMS
+
+        with self._target(name):
+            result = TRANSFORMS[name](inline(self.ir))
+            model = self.ir.model_copy(update={"entry": "", "blocks": {"": result.block}})
+            network = load(emit(model), limits=_OWN_TEXT)
+        used = result.map.used
+        dropped = tuple(path for path in state(self.ir) if path not in used)
+        return Transformation(network, result.map, tuple(map(self._told, result.notes)), dropped)
 
     def stepping(self, axis: str | None = None) -> Stepping:
         """The model as two: one for the steps that are given, one for a step more.

@@ -5,17 +5,24 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from archdsl.api import Network
+from archdsl.api import Network, Transformation
 from archdsl.backends.running import named_inputs, output_names, run_onnx, run_torch
-from archdsl.backends.weights import initial, load_safetensors
+from archdsl.backends.weights import (
+    WeightsMismatchError,
+    check,
+    initial,
+    load_safetensors,
+)
 from archdsl.diagnostics import GivenError
-from archdsl.files import atomic
+from archdsl.files import atomic, write_bytes
 
 if TYPE_CHECKING:
     from archdsl.backends.verify import Comparison
@@ -26,6 +33,15 @@ Array = np.ndarray[Any, Any]
 def weights_of(network: Network, path: Path | None, seed: int) -> dict[str, Array]:
     """Weights from a file, or drawn from a seed: the same for PyTorch and for ONNX."""
     return initial(network.ir, seed) if path is None else load_safetensors(path)
+
+
+def fitting_weights(network: Network, path: Path | None, seed: int) -> dict[str, Array]:
+    """As `weights_of`, refused unless they are just those of the network."""
+    weights = weights_of(network, path, seed)
+    report = check(network.ir, weights)
+    if not report.fits:
+        raise WeightsMismatchError(report)
+    return weights
 
 
 def read_inputs(network: Network, written: Sequence[str]) -> dict[str, Array]:
@@ -75,6 +91,37 @@ def verify(
     from archdsl.backends import verify as comparing
 
     return comparing.verify(path, network.ir, network.to_torch(weights))
+
+
+def compare(
+    network: Network, change: Transformation, weights: Mapping[str, Array]
+) -> list[Comparison]:
+    """Whether a network gives after a transform what it gave before, with its weights mapped."""
+    from archdsl.backends import verify as comparing
+
+    old, new, after = network.ir, change.network.ir, mapped(change, weights)
+    if find_spec("torch") is not None:
+        modules = network.to_torch(weights), change.network.to_torch(after)
+        return comparing.compare(old, modules[0], new, modules[1])
+    files = [
+        each.to_onnx(arrays, fuse=False).SerializeToString()
+        for each, arrays in ((network, weights), (change.network, after))
+    ]
+    return comparing.compare_onnx(old, files[0], new, files[1])
+
+
+def mapped(change: Transformation, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """The weights of the new network, of those of the old one."""
+    given = {path: partial(np.asarray, array) for path, array in weights.items()}
+    return {path: np.asarray(array()) for path, array in change.map.forward(given).items()}
+
+
+def save_weights(path: Path, weights: Mapping[str, Array]) -> None:
+    """Write arrays as a `.safetensors` file."""
+    from safetensors.numpy import save as serialized
+
+    ordered = {name: np.ascontiguousarray(array) for name, array in weights.items()}
+    write_bytes(path, serialized(ordered))
 
 
 def save(path: Path, outputs: Mapping[str, Array]) -> None:

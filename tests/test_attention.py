@@ -88,8 +88,9 @@ def test_no_output_moves_when_a_later_input_does() -> None:
 
 def test_layers_share_one_mask() -> None:
     inputs = [(torch.randn(batch, time, 8),) for batch, time in ((1, 1), (3, 7), (2, 2))]
-    for graph in compare(api.load(WRITTEN_OUT), inputs):
-        assert Counter(node.op_type for node in graph.graph.node)["Trilu"] == 1
+    graphs = compare(api.load(WRITTEN_OUT), inputs)
+    found = [Counter(node.op_type for node in graph.graph.node) for graph in graphs]
+    assert [(types["Trilu"], types["Attention"]) for types in found] == [(1, 0), (0, 3)]
     known = api.load(WRITTEN_OUT, dims={"T": 5})
     (graph, *_) = compare(known, [(torch.randn(2, 5, 8),)])
     masks = [w for w in graph.graph.initializer if w.data_type == onnx.TensorProto.BOOL]
@@ -99,7 +100,8 @@ def test_layers_share_one_mask() -> None:
 
 
 def test_the_causal_mask_reads_as_one_would_write_it() -> None:
-    source = api.load(WRITTEN_OUT).to_source()
+    assert "(q, k, v, is_causal=True)" in api.load(WRITTEN_OUT).to_source()
+    source = api.load(WRITTEN_OUT.replace("softmax(", "log_softmax(")).to_source()
     assert "~torch.ones(T, T, dtype=torch.bool, device=device).tril()" in source
     assert "torch.finfo(a.dtype).min" in source
 
@@ -272,3 +274,18 @@ def test_rotary_has_the_bits_of_the_usual_code() -> None:
     turned = torch.cat((-x[..., 4:], x[..., :4]), dim=-1)
     wanted = x * whole.cos().unsqueeze(1) + turned * whole.sin().unsqueeze(1)
     assert torch.equal(api.load(text).to_torch()(x), wanted)
+
+
+def test_a_row_of_the_least_numbers_is_not_a_row_of_nothing() -> None:
+    """What is added to the scores may be so low that they are all the same: their mean is due."""
+    text = """edition 2026
+model m(q: [B, H, T, 8], k: [B, H, S, 8], v: [B, H, S, 8], bias: [B, 1, T, S]) -> y: [B, H, T, 8] {
+  return scaled_dot_product_attention(q, k, v, bias)
+}
+"""
+    q, k, v = torch.randn(2, 3, 4, 8), torch.randn(2, 3, 5, 8), torch.randn(2, 3, 5, 8)
+    bias = torch.randn(2, 1, 4, 5)
+    bias[:, :, 0] = torch.finfo(bias.dtype).min
+    network = api.load(text)
+    compare(network, [(q, k, v, bias)])
+    assert torch.allclose(network.to_torch()(q, k, v, bias)[:, :, 0], v.mean(2), atol=1e-6)

@@ -303,6 +303,10 @@ FINE = {
         "n = 2\nif n == 1 { y = x } else if n == 2 { y = x -> relu }\n"
         "else { y = x -> gelu }\nreturn y"
     ),
+    "a scan on several lines": body(
+        "return scan a, b\n  over x(axis=N), x(axis=N)\n  carry h = zeros(4) {\n"
+        "h = a + b + h\nyield h }"
+    ),
     "an early return": body("if true { return x }\nreturn x -> relu"),
     "names of keywords and of Python are names": body(
         "class = x -> in: Linear(4) -> __init__: Linear(4) -> self: Linear(4)\nreturn class"
@@ -507,13 +511,57 @@ WRONG = {
         TWICE + body("a = Linear(4)\nreturn x -> Twice(a)"),
         ["bad-argument"],
     ),
+    "a table and a sequence that are too short": (
+        body(
+            "param table: [512, 4]\ny = table -> slice(axis=0, end=N)\n"
+            "return x + y -> slice(axis=0, start=5)",
+            "(x: [N, 4])",
+        ),
+        ["size-too-small", "size-too-large"],
+    ),
     "no edition": ("", ["no-model"]),
+}
+
+TOLD = {
+    "a table that is too short": (
+        body("param t: [512, 4]\nreturn x + (t -> slice(0, end=N))"),
+        "say which sizes the model admits: `require N <= 512`",
+    ),
+    "tables and what is left of them": (
+        body(
+            "param t: [512, 4]\nparam u: [70, 4]\n"
+            "return x + (t -> slice(0, start=2, end=N + 2)) + (u -> slice(0, end=N))"
+        ),
+        "say which sizes the model admits: `require N <= 510 and N <= 70`",
+    ),
+    "tokens that are no integers": (
+        body("return x -> Embedding(4, 4)", "(x: [N, 4])"),
+        "declare them as integers, `int64[…]`, or convert them with `cast(int64)`",
+    ),
+    "a scan after an arrow": (
+        body("return x -> scan a over x(axis=N) { yield a }"),
+        "a scan begins a pipeline: `ys = scan x over xs(axis=T) { … }`",
+    ),
+    "a pipeline where an expression stands": (
+        body("return scan a over x(axis=N) carry h = x -> mean(axis=N) { h = a + h }"),
+        "a pipeline stands in brackets here: `(x -> …)`",
+    ),
+    "an arrow from nothing": (
+        body("y = -> relu\nreturn y"),
+        "a pipeline needs a value on the left of `->`",
+    ),
 }
 
 
 @pytest.mark.parametrize(("text", "expected"), list(WRONG.values()), ids=list(WRONG))
 def test_these_are_wrong(text: str, expected: list[str]) -> None:
     assert codes(text) == expected
+
+
+@pytest.mark.parametrize(("text", "help"), list(TOLD.values()), ids=list(TOLD))
+def test_the_way_out_is_told(text: str, help: str) -> None:
+    (diagnostic,) = api.check(f"edition 2026\n{text}").diagnostics
+    assert help in diagnostic.help
 
 
 def test_shared_layers_in_loops_share() -> None:

@@ -119,6 +119,23 @@ def test_facts_are_immutable_values() -> None:
         first.assume(Compare(Dim.opaque("2 ** s", {"s"}), ">=", Dim.of(1)))
 
 
+@pytest.mark.parametrize(
+    ("dim", "bound", "text"),
+    [
+        ("N", 3, "N >= 3"),
+        ("2*N - 5", 1, "2*N - 5 >= 1"),
+        ("512 - T", 0, "T <= 512"),
+        ("9 - T - 2*S", 1, "2*S + T <= 8"),
+        ("9 - T + S", 1, "S + 9 - T >= 1"),
+        ("9 - (T + 1)//2", 0, "(T + 1)//2 <= 9"),
+    ],
+)
+def test_lower_bounds_of_what_is_left_are_upper_bounds(dim: str, bound: int, text: str) -> None:
+    condition = Compare.at_least(Dim.parse(dim), bound)
+    assert str(condition) == text
+    assert condition.is_upper_bound == ("<=" in text)
+
+
 def test_smallest_admissible() -> None:
     windows = [parse("(H - 63)//4 + 1 >= 1"), parse("(W - 63)//4 + 1 >= 1")]
     assert smallest_admissible(windows, Facts()) == {"H": 63, "W": 63}

@@ -18,6 +18,7 @@ from archdsl.backends.torch_live import load
 from archdsl.backends.torch_source import emit
 from archdsl.backends.weights import WeightsMismatchError, initial
 from archdsl.compiler import compile_text
+from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Model
 from archdsl.stats import figures
 
@@ -310,6 +311,72 @@ def test_exports_are_the_same_twice() -> None:
     reverse = weights["lstm.weight_ih_l1_reverse"]
     rows = np.concatenate([reverse[:16], reverse[48:], reverse[16:48]])
     assert same_bits(packed["lstm.W_l1"][1], rows)
+
+
+# ----------------------------------------------------------------- the reset gate on the state
+
+
+def reset_before(
+    weights: dict[str, torch.Tensor], x: torch.Tensor, h0: torch.Tensor, layers: int, ways: int
+) -> list[torch.Tensor]:
+    """The gated unit of the paper, written by hand: the reset gate acts on the state."""
+    final = []
+    for layer in range(layers):
+        given = []
+        for way in range(ways):
+            suffix = f"_l{layer}{'_reverse' if way else ''}"
+            w, u = weights[f"weight_ih{suffix}"], weights[f"weight_hh{suffix}"]
+            zero = torch.zeros(len(w), dtype=x.dtype)
+            b = weights.get(f"bias_ih{suffix}", zero)
+            d = weights.get(f"bias_hh{suffix}", zero)
+            h, size, steps = h0[layer * ways + way], w.shape[0] // 3, []
+            for step in reversed(x) if way else x:
+                of_x = (step @ w.T + b).chunk(3, 1)
+                of_h = (h @ u.T + d).chunk(3, 1)
+                r, z = (torch.sigmoid(of_x[place] + of_h[place]) for place in (0, 1))
+                n = torch.tanh(of_x[2] + (r * h) @ u[2 * size :].T + d[2 * size :])
+                h = (1 - z) * n + z * h
+                steps.append(h)
+            given.append(torch.stack(steps[::-1] if way else steps))
+            final.append(h)
+        x = torch.cat(given, 2)
+    return [x, torch.stack(final)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize(
+    ("layers", "both", "bias"), [(1, False, True), (2, True, True), (1, True, False)]
+)
+def test_the_reset_gate_acts_on_the_state(
+    dtype: str, batch_first: bool, layers: int, both: bool, bias: bool
+) -> None:
+    ways = 2 if both else 1
+    sizes = "N, T, 4" if batch_first else "T, N, 4"
+    settings = (
+        f"5, num_layers={layers}, bidirectional={str(both).lower()}, bias={str(bias).lower()},"
+        f" batch_first={str(batch_first).lower()}, reset_after=false"
+    )
+    model = model_of(
+        f"model m(x: {dtype}[{sizes}], h0: {dtype}[{layers * ways}, N, 5]) {{\n"
+        f"  y, h = x -> gru: GRU({settings}, h0=h0)\n  return y = y, h = h\n}}"
+    )
+    with pytest.raises(Unsupported, match="reset_after"):
+        emit(model)
+    weights = initial(model, 3)
+    proto = export(model, weights).SerializeToString()
+    for length, batch in ((1, 1), (4, 2), (1, 3)):
+        inputs = inputs_of(model, T=length, N=batch)
+        outputs = {}
+        for wide in (torch.float32, torch.float64):
+            own = {k.removeprefix("gru."): torch.from_numpy(a).to(wide) for k, a in weights.items()}
+            x, h0 = (torch.from_numpy(inputs[name]).to(wide) for name in ("x", "h0"))
+            y, h = reset_before(own, x.transpose(0, 1) if batch_first else x, h0, layers, ways)
+            outputs[wide] = [y.transpose(0, 1) if batch_first else y, h]
+        single = outputs[torch.float64 if dtype == "float64" else torch.float32]
+        found = run_onnx(proto, inputs)
+        for got, want, exact in zip(found, single, outputs[torch.float64], strict=True):
+            assert_parity(f"{length}, {batch}", got, want.contiguous(), exact.contiguous())
 
 
 # ------------------------------------------------------------------------------------- refusals

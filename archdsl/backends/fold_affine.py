@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,9 @@ from archdsl.backends.arrays import numpy_dtype
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Member, Node, every_node
 from archdsl.ir.op import ZEROS, Op, Weight
+from archdsl.passes.tensor_map import Arrays
 
 Array = np.ndarray[Any, Any]
-Arrays = Mapping[str, Callable[[], Array]]
-"""Where each weight comes from, by its path; drawn or read only when it is called."""
 
 
 def fold_affine(block: Block, arrays: Arrays) -> tuple[Block, Arrays]:

@@ -12,15 +12,27 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from archdsl.backends.fold_affine import Arrays, fold_affine
+from archdsl.backends.fold_affine import fold_affine
+from archdsl.backends.fold_siblings import fold_siblings
 from archdsl.backends.onnx_file import Initializer, attach, write
 from archdsl.backends.onnx_lowering import NotExportableError, Refusal, lower
-from archdsl.backends.weights import WeightsMismatchError, compare, initial_weight, known_shape
+from archdsl.backends.onnx_turning import turn_weights
+from archdsl.backends.weights import (
+    WeightsMismatchError,
+    array_place,
+    compare,
+    initial_weight,
+    known_shape,
+    once,
+)
 from archdsl.ir.lowering import Operand
 from archdsl.ir.model import Block, Model
 from archdsl.ir.proof import Compare
 from archdsl.passes.flatten import flatten
+from archdsl.passes.fuse import for_onnx
+from archdsl.passes.fuse_recurrence import fuse_recurrence_for_onnx
 from archdsl.passes.state import state
+from archdsl.passes.tensor_map import Arrays
 from archdsl.version import VERSION
 
 Array = np.ndarray[Any, Any]
@@ -40,10 +52,11 @@ def export(
     opset: int = DEFAULT_OPSET,
     seed: int = 0,
     fold: bool = True,
+    fuse: bool = True,
     training_outputs: bool = False,
 ) -> ModelProto:
     """The model in memory, with its weights; drawn from the seed when none are given."""
-    request = Request(model, weights, opset, seed, fold, training_outputs)
+    request = Request(model, weights, opset, seed, fold, fuse, training_outputs)
     proto, initializers = prepare(request)
     attach(proto, initializers)
     return proto
@@ -57,6 +70,7 @@ def save(
     opset: int = DEFAULT_OPSET,
     seed: int = 0,
     fold: bool = True,
+    fuse: bool = True,
     training_outputs: bool = False,
     external: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -66,7 +80,7 @@ def save(
     They go to a file beside it when that is wanted, and when one file cannot hold them.
     `progress` is told how many bytes of weights are written, and of how many.
     """
-    request = Request(model, weights, opset, seed, fold, training_outputs)
+    request = Request(model, weights, opset, seed, fold, fuse, training_outputs)
     proto, initializers = prepare(request)
     write(path, proto, initializers, external=external, progress=progress)
 
@@ -91,23 +105,29 @@ class Request:
     opset: int
     seed: int
     fold: bool
+    fuse: bool
     training_outputs: bool
 
 
 def prepare(request: Request) -> tuple[ModelProto, list[Initializer]]:
     """The model without its weights, and the weights in order, not yet computed."""
     _demand_opset(request.opset)
-    block = flatten(request.model, keep_training=request.training_outputs)
+    model = for_onnx(request.model, request.opset)
+    block = flatten(model, keep_training=request.training_outputs)
     arrays = _arrays(request)
+    if request.fuse:
+        fused = fuse_recurrence_for_onnx(block)
+        block, arrays = fused.block, fused.map.forward(arrays)
     if request.fold:
-        block, arrays = fold_affine(block, arrays)
+        block, arrays = fold_siblings(*fold_affine(block, arrays))
     lowered = lower(block, request.model.name, request.opset)
+    if request.fold:
+        lowered = turn_weights(lowered)
     proto = _model(request.model, request.opset)
     proto.graph.MergeFrom(lowered.graph)
     initializers = [_initializer(o, arrays[path]) for path, o in lowered.weights.items()]
     initializers += [
-        _initializer(packing.operand, partial(packing.array, arrays))
-        for packing in lowered.packings
+        _initializer(made.operand, partial(made.array, arrays)) for made in lowered.made
     ]
     return proto, initializers
 
@@ -130,7 +150,7 @@ def _demand_opset(opset: int) -> None:
 def _lower_unfolded(model: Model, opset: int, training_outputs: bool) -> frozenset[str]:
     """The paths of the weights that the unfolded graph needs."""
     _demand_opset(opset)
-    block = flatten(model, keep_training=training_outputs)
+    block = flatten(for_onnx(model, opset), keep_training=training_outputs)
     return lower(block, model.name, opset).paths
 
 
@@ -139,6 +159,7 @@ def _arrays(request: Request) -> Arrays:
     given = request.weights
     if given is None:
         return {path: partial(initial_weight, w, request.seed) for path, w in expected.items()}
+    given = once(expected, given, array_place)
     report = compare(expected, given)
     if report.missing:
         # Weights that only training uses, and counters, may be missing.

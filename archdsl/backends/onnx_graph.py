@@ -127,13 +127,13 @@ class GraphBuilder:
         unread = [name for name in made if name not in self._read]
         if unread == list(renamed):
             for name in unread:
-                _rename(self._makers[name].output, renamed)
+                rename(self._makers[name].output, renamed)
             return
         self._drop_unread(set(renamed))
         for outer in self._graph.node:
             for node in with_bodies(outer):
-                _rename(node.input, renamed)
-                _rename(node.output, renamed)
+                rename(node.input, renamed)
+                rename(node.output, renamed)
 
     def _drop_unread(self, wanted: set[str]) -> None:
         nodes, constants = self._graph.node, self._graph.initializer
@@ -157,8 +157,21 @@ class GraphBuilder:
     def node(
         self, op_type: str, *inputs: Operand | None, type: TensorType, **attributes: Any
     ) -> Operand:
+        if op_type == "Transpose" and inputs[0] is not None:
+            x, perm = self._untransposed(inputs[0], attributes["perm"])
+            if perm == sorted(perm):
+                return Operand(x.name, type)
+            inputs, attributes = (x,), {"perm": perm}
         node = self._append(op_type, inputs, attributes)
         return self._produce(node, self._unique_tensor(node.name), type)
+
+    def _untransposed(self, x: Operand, perm: Sequence[int]) -> tuple[Operand, list[int]]:
+        """What was turned to give `x`, if it was, and how both turns are one."""
+        maker = self._makers.get(x.name)
+        before = () if maker is None else turning_of(maker)
+        if maker is None or not before:
+            return x, list(perm)
+        return Operand(maker.input[0], x.type), [before[place] for place in perm]
 
     def nodes(
         self, op_type: str, *inputs: Operand | None, types: Sequence[TensorType], **attributes: Any
@@ -367,7 +380,8 @@ class GraphBuilder:
         return proto
 
 
-def _rename(names: MutableSequence[str], renamed: Mapping[str, str]) -> None:
+def rename(names: MutableSequence[str], renamed: Mapping[str, str]) -> None:
+    """Put other names in the place of some."""
     if renamed.keys().isdisjoint(names):
         return
     for place, name in enumerate(names):
@@ -380,9 +394,18 @@ def with_bodies(node: NodeProto) -> Iterator[NodeProto]:
     while waiting:
         current = waiting.pop()
         yield current
-        for attribute in current.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                waiting.extend(attribute.g.node)
+        for body in bodies(current):
+            waiting.extend(body.node)
+
+
+def bodies(node: NodeProto) -> Iterator[GraphProto]:
+    """The graphs that a node holds."""
+    return (a.g for a in node.attribute if a.type == AttributeProto.GRAPH)
+
+
+def turning_of(node: NodeProto) -> tuple[int, ...]:
+    """The order into which a node brings axes, empty if it does something else."""
+    return tuple(node.attribute[0].ints) if node.op_type == "Transpose" else ()
 
 
 def scan_attributes(

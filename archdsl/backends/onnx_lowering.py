@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from onnx import GraphProto
 
 from archdsl.backends.onnx_graph import GraphBuilder, scan_attributes
-from archdsl.backends.onnx_packing import Packing
+from archdsl.backends.onnx_packing import Made
 from archdsl.diagnostics import InternalError
 from archdsl.ir.lowering import Operand, Unsupported
 from archdsl.ir.model import Block, Member, Node, Scan
@@ -35,17 +35,16 @@ class NotExportableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """A graph without its weights: those it uses as they are, and those packed of several."""
+    """A graph without its weights: those it uses as they are, and what is made of others."""
 
     graph: GraphProto
     weights: Mapping[str, Operand]
-    packings: Sequence[Packing]
+    made: Sequence[Made]
 
     @property
     def paths(self) -> frozenset[str]:
         """The paths of all weights that are needed."""
-        packed = (rows.weight for packing in self.packings for rows in packing.rows)
-        return frozenset([*self.weights, *packed])
+        return frozenset([*self.weights, *(path for made in self.made for path in made.paths)])
 
 
 def lower(block: Block, name: str, opset: int) -> Lowered:

@@ -1,4 +1,4 @@
-"""Initializers that are put together from several weights, as some ONNX operators want them."""
+"""Initializers that are made of weights: put together from several, or with their axes turned."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Packing:
         return known_shape(self.operand.name, self.operand.type.dims)
 
     @property
-    def rows(self) -> Iterator[Rows]:
-        """All rows of all groups."""
-        return (rows for group in self.groups for rows in group)
+    def paths(self) -> Iterator[str]:
+        """The weights it is made of."""
+        return (rows.weight for group in self.groups for rows in group)
 
     def array(self, weights: Mapping[str, Callable[[], Array]]) -> Array:
         """The whole, with one weight at a time beside it."""
@@ -44,3 +44,25 @@ class Packing:
                     result[place, start : start + count] = weight[rows.start : rows.stop]
                     start += count
         return result
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """A weight under its path, its axes in another order."""
+
+    operand: Operand
+    weight: str
+    perm: tuple[int, ...]
+
+    @property
+    def paths(self) -> Iterator[str]:
+        """The weight it is made of."""
+        return iter((self.weight,))
+
+    def array(self, weights: Mapping[str, Callable[[], Array]]) -> Array:
+        """The weight as it is to stand in the file."""
+        return np.ascontiguousarray(weights[self.weight]().transpose(self.perm))
+
+
+Made = Packing | Turned
+"""What is computed of weights when it is written."""

@@ -65,6 +65,9 @@ class Sizes:
         values = [dim.value for dim in dims]
         if None not in values:
             return self._graph.constant(values, DType.INT64)
+        if len(dims) == 1:
+            with self._scope():
+                return self._vector(dims[0])
         known = self._shapes.get(dims)
         if known is None:
             with self._scope():

@@ -401,11 +401,14 @@ def _columns(rows: Sequence[Sequence[int]], cases: Sequence[Case]) -> list[dict[
 
 
 def _agreed(dims: Sequence[Dim], names: Set[str]) -> Dim | None:
+    plain = dims[0].without_origin()
+    if plain.symbol_name in names and all(dim == plain for dim in dims):
+        return plain
     origin = dims[0].origin
     is_usable = not origin.is_opaque and origin.symbols <= names
     if is_usable and all(dim.origin == origin for dim in dims):
         return origin
-    return dims[0].without_origin() if all(dim == dims[0] for dim in dims) else None
+    return plain if all(dim == plain for dim in dims) else None
 
 
 def _passes(loop: Merged[Step]) -> dict[Case, list[Case]]:

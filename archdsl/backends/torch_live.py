@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import linecache
 import sys
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import numpy as np
 from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.naming import identifier
 from archdsl.backends.torch_source import emit, root_class
-from archdsl.backends.weights import WeightsMismatchError, compare, known_shape
+from archdsl.backends.weights import WeightsMismatchError, compare, known_shape, once
 from archdsl.diagnostics import InternalError
 from archdsl.ir.model import Model
 from archdsl.ir.types import DType
@@ -43,7 +43,7 @@ def load(
         network = _constructed(root, device)
         _check(model, network)
         return network
-    tensors = _tensors(weights)
+    tensors = once(state(model), _tensors(weights), _place)
     network = _constructed(root, "meta")
     _check(model, network)
     _check_given(model, tensors)
@@ -152,6 +152,12 @@ def _tensor(array: np.ndarray[Any, Any]) -> torch.Tensor:
     if array.dtype.name == "bfloat16":
         return torch.tensor(array.view(np.int16)).view(torch.bfloat16)
     return torch.tensor(array)
+
+
+def _place(tensor: torch.Tensor) -> Hashable:
+    """Where the numbers of a tensor lie; one without numbers lies nowhere."""
+    where = tensor.data_ptr() or object()
+    return where, tensor.shape, tensor.stride(), tensor.dtype
 
 
 def _check_given(model: Model, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -33,7 +33,7 @@ from archdsl.backends.torch_trace import Step, Steps, Trace, is_numbered_chain
 from archdsl.backends.torch_walk import walk
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block
-from archdsl.ir.op import Weight
+from archdsl.ir.op import Init, Weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +135,20 @@ class _Merger:
     def _weights(self) -> list[Weight]:
         blocks = [traced.block for traced in self.traces]
         return [
-            replace(weight, dims=self._weight_dims([block.weights[at] for block in blocks]))
+            self._weight(weight, [block.weights[at] for block in blocks])
             for at, weight in enumerate(blocks[0].weights)
         ]
+
+    def _weight(self, first: Weight, weights: Sequence[Weight]) -> Weight:
+        inits = [weight.init for weight in weights]
+        if any(init != first.init for init in inits):
+            rows = zip(*([value for _, value in init.arguments] for init in inits), strict=True)
+            fitted = [fit_lowered(row, self.cases) for row in rows]
+            names = [name for name, _ in first.init.arguments]
+            init = Init(first.init.kind, tuple(zip(names, fitted, strict=True)))
+        else:
+            init = first.init
+        return replace(first, dims=self._weight_dims(weights), init=init)
 
     def _weight_dims(self, weights: Sequence[Weight]) -> tuple[Any, ...]:
         return fit_lowered([weight.dims for weight in weights], self.cases)
@@ -229,7 +240,8 @@ def _demand_alike(one: Trace, other: Trace) -> None:
 
 
 def _about(weight: Weight) -> tuple[Any, ...]:
-    return weight.name, weight.kind, weight.dtype, weight.init, len(weight.dims)
+    begins = weight.init.kind, [name for name, _ in weight.init.arguments]
+    return weight.name, weight.kind, weight.dtype, begins, len(weight.dims)
 
 
 def names_in(template: Template) -> Iterator[str]:
@@ -253,6 +265,7 @@ def names_in(template: Template) -> Iterator[str]:
                 waiting += [*item.then, *item.otherwise]
     for weight in template.weights:
         yield from _names(weight.dims)
+        yield from _names(tuple(value for _, value in weight.init.arguments))
     for item in walk([*template.applications, *template.training]):
         match item:
             case Apply(callee=callee):

@@ -15,11 +15,13 @@ from archdsl.backends.torch_template import Template
 from archdsl.backends.torch_values import value_code
 from archdsl.backends.torch_weights import BILINEAR
 from archdsl.ir.model import Model, every_node
+from archdsl.passes.fuse import for_torch
 from archdsl.version import VERSION
 
 
 def emit(model: Model) -> str:
     """The source of a Python file with one class a block, the outermost last."""
+    model = for_torch(model)
     templates = class_templates(model)
     classes = [_class_lines(template, model.doc) for template in templates]
     outputs = _output_class(templates[-1])

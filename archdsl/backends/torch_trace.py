@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
+from archdsl.backends.torch_formula import Formula
 from archdsl.backends.torch_inplace import overwriting
 from archdsl.backends.torch_lowering import (
     Instance,
@@ -236,7 +237,9 @@ class _Tracer:
                 values.update(_sizes_of(block.type(port.value), self.trace.types[outer]))
         for argument in member.arguments:
             if argument.name in values:
-                values[argument.name] = argument.value
+                formula = Formula(argument.text) if argument.text else None
+                value = argument.value
+                values[argument.name] = Written(value, formula) if formula else value
         return Instance(str(member.block), values)
 
     def _types(self, node: Node) -> list[TensorType]:

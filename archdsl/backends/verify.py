@@ -56,13 +56,57 @@ def verify(path: str | PathLike[str], model: Model, module: nn.Module) -> list[C
     for turn, sizes in enumerate(_trials(model)):
         inputs = _random_inputs(model, sizes, np.random.default_rng(turn))
         wide = {name: _widened(array) for name, array in inputs.items()}
-        exact = run_torch(double, model, wide)
+        exact = _run_double(double, model, wide)
         ours, theirs = run_onnx(path, inputs), run_torch(single, model, inputs)
         comparisons += [
             Comparison(name, sizes, _error(ours[place], y), _error(theirs[place], y))
             for place, (name, y) in enumerate(zip(output_names(model), exact, strict=True))
         ]
     return comparisons
+
+
+def compare(
+    old: Model, old_module: nn.Module, new: Model, new_module: nn.Module
+) -> list[Comparison]:
+    """Compare a network that was made of another with that, both with their weights."""
+    single, double = deepcopy(old_module).eval(), deepcopy(old_module).eval().double()
+    changed = deepcopy(new_module).eval()
+    comparisons: list[Comparison] = []
+    for turn, sizes in enumerate(_trials(old)):
+        inputs = _random_inputs(old, sizes, np.random.default_rng(turn))
+        wide = {name: _widened(array) for name, array in inputs.items()}
+        exact = _run_double(double, old, wide)
+        ours, theirs = run_torch(changed, new, inputs), run_torch(single, old, inputs)
+        comparisons += [
+            Comparison(name, sizes, _error(ours[place], y), _error(theirs[place], y))
+            for place, (name, y) in enumerate(zip(output_names(old), exact, strict=True))
+        ]
+    return comparisons
+
+
+def compare_onnx(old: Model, old_file: bytes, new: Model, new_file: bytes) -> list[Comparison]:
+    """As `compare`, with ONNX Runtime alone, in float32."""
+    comparisons: list[Comparison] = []
+    for turn, sizes in enumerate(_trials(old)):
+        inputs = _random_inputs(old, sizes, np.random.default_rng(turn))
+        ours, theirs = run_onnx(new_file, inputs), run_onnx(old_file, inputs)
+        comparisons += [
+            Comparison(name, sizes, _error(ours[place], y), RELATIVE_BOUND)
+            for place, (name, y) in enumerate(zip(output_names(old), theirs, strict=True))
+        ]
+    return comparisons
+
+
+def _run_double(module: nn.Module, model: Model, inputs: Mapping[str, Array]) -> list[Array]:
+    """As `run_torch`, with float64 also for tensors that the module makes from nothing."""
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        return run_torch(module, model, inputs)
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _error(found: Array, exact: Array) -> float:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from archdsl.ir.types import DType
 from archdsl.passes.state import state
 
 Array = np.ndarray[Any, Any]
+Given = TypeVar("Given")
 
 
 def known_shape(name: str, dims: Sequence[Dim]) -> tuple[int, ...]:
@@ -95,6 +96,26 @@ def _view(name: str, entry: dict[str, Any], content: mmap.mmap, start: int) -> A
 
 
 # ------------------------------------------------------------------------------------ comparing
+
+
+def once(
+    expected: Container[str], given: Mapping[str, Given], place: Callable[[Given], Hashable]
+) -> dict[str, Given]:
+    """Given weights without further names of expected ones, such as tied weights have.
+
+    Only what lies at the same place in memory is the same: equal numbers may be chance.
+    """
+    places = {place(value) for path, value in given.items() if path in expected}
+    return {
+        path: value
+        for path, value in given.items()
+        if path in expected or place(value) not in places
+    }
+
+
+def array_place(array: Array) -> Hashable:
+    """Where the numbers of an array lie."""
+    return array.ctypes.data, array.shape, array.strides, array.dtype
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archdsl.cli import options
+from archdsl.cli.changes import transform, transforms
 from archdsl.cli.failures import (
     FINDINGS,
     Command,
@@ -19,15 +20,14 @@ from archdsl.cli.failures import (
     verdict,
     write_json,
 )
+from archdsl.cli.loading import Pairs, limits_of, load, table, tell, text_or_name, unknown, write
 from archdsl.version import VERSION
 
 if TYPE_CHECKING:
     from archdsl.api import Network
     from archdsl.backends.verify import Comparison
-    from archdsl.limits import Limits
 
-Pairs = tuple[tuple[str, Any], ...]
-Exported = tuple[Path, "list[Comparison] | None"]
+Exported = tuple[Path, "list[Comparison] | None", tuple[str, ...]]
 
 
 class _Commands(click.Group):
@@ -46,59 +46,6 @@ def main() -> None:
 
     SPEC is an .arch file or the name of a shipped model (see `archdsl list`).
     """
-
-
-def _load(spec: str, model: str | None, settings: Pairs, dims: Pairs, limits: Pairs) -> Network:
-    from archdsl import api
-
-    bounds = _limits(limits)
-    named = _text_or_name(spec, bounds)
-    return api.load(named, model, dims=dict(dims), limits=bounds, **dict(settings))
-
-
-def _text_or_name(spec: str, limits: Limits) -> str:
-    """SPEC as it is, or for `-` the text from standard input."""
-    if spec != "-":
-        return spec
-    data = sys.stdin.buffer.read(limits.file_bytes + 1)
-    return data.decode("utf-8", "replace") + "\n"
-
-
-def _limits(changed: Pairs) -> Limits:
-    from dataclasses import fields
-
-    from archdsl.limits import Limits
-
-    known = [field.name for field in fields(Limits)]
-    bounds: dict[str, int] = {}
-    for written, bound in changed:
-        name = written.replace("-", "_")
-        if name not in known:
-            raise _unknown("limit", written, [each.replace("_", "-") for each in known])
-        if bound < 1:
-            raise click.BadParameter(f"the limit {written} must be at least 1")
-        bounds[name] = bound
-    return Limits(**bounds)
-
-
-def _write(output: Path | None, text: str) -> None:
-    """A text to a file, or to standard output."""
-    if output is None or str(output) == "-":
-        click.echo(text, nl=not text.endswith("\n"))
-        return
-    from archdsl.files import write_text
-
-    write_text(output, text if text.endswith("\n") else f"{text}\n")
-    click.echo(f"wrote {output}", err=True)
-
-
-def _unknown(what: str, name: str, known: list[str]) -> click.BadParameter:
-    """The usage error for a name that does not exist, with the nearest ones."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, known, 3, 0.6)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    return click.BadParameter(f"there is no {what} {name!r}{hint}")
 
 
 # ------------------------------------------------------------------------------- look at specs
@@ -126,12 +73,12 @@ def check(
     """Prove that the shapes fit, for every size, and that every `expect` holds."""
     from archdsl import api, render
 
-    bounds = _limits(limits)
+    bounds = limits_of(limits)
     worst = 0
     found: list[dict[str, Any]] = []
     for spec in specs:
         result = api.check(
-            _text_or_name(spec, bounds), model, dims=dict(dims), limits=bounds, **dict(settings)
+            text_or_name(spec, bounds), model, dims=dict(dims), limits=bounds, **dict(settings)
         )
         worst = max(worst, verdict(result.diagnostics))
         if as_json:
@@ -164,7 +111,7 @@ def summary(
     depth: int | None,
 ) -> None:
     """Show the tree of blocks with shapes, parameters and multiply-adds."""
-    table = _load(spec, model, settings, dims, limits).summary(depth)
+    table = load(spec, model, settings, dims, limits).summary(depth)
     if as_json:
         write_json(table.to_dict())
     elif on_terminal(sys.stdout):
@@ -187,14 +134,15 @@ def ir(
     output: Path | None,
 ) -> None:
     """Write the compiled model as JSON (its schema: `archdsl schema`)."""
-    network = _load(spec, model, settings, dims, limits)
-    _write(output, network.ir.model_dump_json(indent=2))
+    network = load(spec, model, settings, dims, limits)
+    write(output, network.ir.model_dump_json(indent=2))
 
 
 @main.command()
 @options.network
 @options.step
 @options.output("Where to write it; otherwise standard output.")
+@click.option("--unroll", is_flag=True, help="Write scans out step by step.")
 def expand(
     spec: str,
     model: str | None,
@@ -203,12 +151,13 @@ def expand(
     limits: Pairs,
     step: str | None,
     output: Path | None,
+    unroll: bool,
 ) -> None:
     """Write the flat canonical form: every loop, condition and parameter resolved."""
-    network = _load(spec, model, settings, dims, limits)
+    network = load(spec, model, settings, dims, limits)
     if step is not None:
         network = network.stepping(step or None).step
-    _write(output, network.expanded())
+    write(output, network.expanded(unroll=unroll))
 
 
 @main.command()
@@ -234,7 +183,7 @@ def build(
     output: Path | None,
 ) -> None:
     """Write PyTorch source that needs nothing but torch."""
-    _write(output, _load(spec, model, settings, dims, limits).to_source())
+    write(output, load(spec, model, settings, dims, limits).to_source())
 
 
 @main.command()
@@ -245,7 +194,8 @@ def build(
 @options.output("The file to write; otherwise the model's name with .onnx.")
 @click.option("--opset", type=click.IntRange(min=1), help="The ONNX operator set (default 17).")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="For weights not given.")
-@click.option("--fold/--no-fold", default=True, help="Fold batch norms into convolutions.")
+@click.option("--fold/--no-fold", default=True, help="Fold batch norms, and join and turn weights.")
+@click.option("--fuse/--no-fuse", default=True, help="Fuse scans that are LSTM, GRU or RNN.")
 @click.option("--training-outputs", is_flag=True, help="Keep outputs that only training has.")
 @click.option("--external", is_flag=True, help="Put the weights into a file beside it.")
 @click.option("--verify", is_flag=True, help="Run it beside PyTorch and compare.")
@@ -264,12 +214,13 @@ def export(
     opset: int | None,
     seed: int,
     fold: bool,
+    fuse: bool,
     training_outputs: bool,
     external: bool,
     verify: bool,
 ) -> None:
     """Write an ONNX file, or with `--step` one for the first steps and one for each step more."""
-    network = _load(spec, model, settings, dims, limits)
+    network = load(spec, model, settings, dims, limits)
     target = output or Path(f"{network.ir.name}.onnx")
     parts = ((network, target),)
     if step is not None:
@@ -283,17 +234,21 @@ def export(
                 opset=opset,
                 seed=seed,
                 fold=fold,
+                fuse=fuse,
                 training_outputs=training_outputs,
                 external=external,
                 progress=advance,
             )
+        notes = tuple(part.fused_scans) if fuse else ()
+        tell(notes)
         if not as_json:
             click.echo(f"wrote {path} ({path.stat().st_size:,} bytes)", err=True)
-        exported.append((path, _verified(part, path, weights, seed) if verify else None))
+        compared = _verified(part, path, weights, seed) if verify else None
+        exported.append((path, compared, notes))
     if as_json:
-        records = [_record(path, comparisons) for path, comparisons in exported]
+        records = [_record(*each) for each in exported]
         write_json(records[0] if step is None else records)
-    comparisons = [each for _, compared in exported for each in compared or ()]
+    comparisons = [each for _, compared, _ in exported for each in compared or ()]
     if not as_json:
         for comparison in comparisons:
             click.echo(str(comparison), err=True)
@@ -307,9 +262,12 @@ def _verified(part: Network, path: Path, weights: Path | None, seed: int) -> lis
     return execution.verify(part, path, execution.weights_of(part, weights, seed))
 
 
-def _record(path: Path, comparisons: list[Comparison] | None) -> dict[str, Any]:
+def _record(
+    path: Path, comparisons: list[Comparison] | None, notes: tuple[str, ...]
+) -> dict[str, Any]:
     shown = None if comparisons is None else [str(comparison) for comparison in comparisons]
-    return {"path": str(path), "bytes": path.stat().st_size, "verified": shown}
+    record = {"path": str(path), "bytes": path.stat().st_size, "notes": list(notes)}
+    return {**record, "verified": shown}
 
 
 @main.command()
@@ -343,7 +301,7 @@ def run(
     """Run the model once on arrays."""
     from archdsl import execution
 
-    network = _load(spec, model, settings, dims, limits)
+    network = load(spec, model, settings, dims, limits)
     given = execution.read_inputs(network, inputs)
     values = execution.weights_of(network, weights, seed)
     runner = execution.run_with_onnx if onnx else execution.run_with_torch
@@ -358,6 +316,10 @@ def run(
         click.echo(f"{name}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
 
 
+main.add_command(transform)
+main.add_command(transforms)
+
+
 # ------------------------------------------------------------------------------- look things up
 
 
@@ -368,12 +330,7 @@ def list_(as_json: bool) -> None:
     from archdsl.resources import shipped_models
 
     models = {name: path.name for name, path in shipped_models().items() if name.islower()}
-    if as_json:
-        write_json(models)
-        return
-    width = max(map(len, models), default=0)
-    for name, file in models.items():
-        click.echo(f"{name:<{width}}  {file}")
+    table(models, as_json)
 
 
 @main.command()
@@ -394,7 +351,7 @@ def ops(name: str | None, as_json: bool) -> None:
         return
     op = reference.operator(name)
     if op is None:
-        raise _unknown("operator", name, reference.operator_names())
+        raise unknown("operator", name, reference.operator_names())
     if as_json:
         write_json(reference.record(op))
     else:
@@ -415,7 +372,7 @@ def new(name: str, output: Path | None) -> None:
     target = output or Path(f"{name}.arch")
     if target.exists():
         raise click.BadParameter(f"{target} exists already")
-    _write(target, text)
+    write(target, text)
 
 
 @main.command()
@@ -429,7 +386,7 @@ def explain(code: str | None) -> None:
         return
     page = explanation(code)
     if page is None:
-        raise _unknown("error code", code, explained_codes())
+        raise unknown("error code", code, explained_codes())
     if not on_terminal(sys.stdout):
         click.echo(page, nl=False)
         return

@@ -56,6 +56,11 @@ class Condition:
         return any(part.is_opaque for part in self.parts)
 
     @property
+    def is_upper_bound(self) -> bool:
+        """Whether it says that something is not too large."""
+        return False
+
+    @property
     def depth(self) -> int:
         """How deep the condition is nested."""
         return 1 + max((part.depth for part in self.parts), default=0)
@@ -111,6 +116,19 @@ class Compare(Condition):
     def difference(self) -> Dim:
         """Left less right: what is compared with zero."""
         return (self.left - self.right).without_origin()
+
+    @staticmethod
+    def at_least(dim: Dim, bound: int) -> Compare:
+        """`dim >= bound`, or what is taken from a number in `dim` bounded from above."""
+        constant = dim.polynomial.get((), 0)
+        taken = (Dim.of(constant) - dim).without_origin()
+        if taken.symbols and all(factor > 0 for factor in taken.polynomial.values()):
+            return Compare(taken, "<=", Dim.of(constant - bound))
+        return Compare(dim, ">=", Dim.of(bound))
+
+    @property
+    def is_upper_bound(self) -> bool:
+        return self.relation in ("<", "<=")
 
     @property
     def truth(self) -> bool | None:

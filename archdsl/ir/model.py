@@ -140,6 +140,8 @@ class Argument:
     value: Static
     is_default: bool = False
     """Whether nothing was written, so that the parameter's default holds."""
+    text: str | None = None
+    """For a number or truth: the Python expression over the caller's parameters it came from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class Obligations:
         value = dim.value
         if value is not None and value < bound:
             raise ShapeError(message)
-        condition = Compare(dim, ">=", Dim.of(bound))
+        condition = Compare.at_least(dim, bound)
         if value is None and not self.facts.prove(condition).proved:
             self.deferred.append((condition, message))
 

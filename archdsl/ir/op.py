@@ -1,11 +1,11 @@
 """The contract of an operator, its weights, and the registry that fills itself."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,6 +15,9 @@ from archdsl.ir.obligations import Obligations
 from archdsl.ir.places import InputAxes, Later, Newest, Piece, Prefix, Seen, States
 from archdsl.ir.proof import Facts
 from archdsl.ir.types import DType, TensorType
+
+if TYPE_CHECKING:
+    from archdsl.ir.fusion import Fusion, Site
 
 InitArgument = float | str | tuple[Any, ...]
 """A number, a choice by name, or nested tuples of numbers (the very values)."""
@@ -81,6 +84,9 @@ class Op(BaseModel):
     overwrites: ClassVar[bool] = False
     """Whether its `nn.Module` takes `inplace=True`, and its gradient then needs no input."""
 
+    differs_in_training: ClassVar[bool] = False
+    """Whether it gives something else while training, such as what dropout leaves."""
+
     weight_output_axis: ClassVar[int | None] = None
     """Axis of `weight` that is the output channel, when a following affine map can be folded in."""
 
@@ -136,6 +142,21 @@ class Op(BaseModel):
         """(scale, shift) per channel, from float64 arrays, if in inference it is just that."""
         return None
 
+    def beside(self, others: Sequence["Op"], *inputs: TensorType) -> "tuple[Op, Op] | None":
+        """One layer for this one and others of the same inputs, if that is worth while.
+
+        Its weights are theirs, one after the other along the first axis. The second operator
+        takes its output apart into theirs.
+        """
+        return None
+
+    def fusion(self, site: "Site") -> "Fusion | None":
+        """The one operator that this application is the end of, written out, if it is that."""
+        return None
+
+    def onnx_since(self, *inputs: TensorType) -> int | None:
+        """The first opset in which all of this is one operator that runtimes have, if any is."""
+
     # ------------------------------------------------------------------ place by place
 
     def piece(self, axis: int, start: Dim, size: Dim, *inputs: TensorType) -> Piece | None:
@@ -174,7 +195,7 @@ class Op(BaseModel):
         """Whether it provably gives its first input as it is."""
         return False
 
-    def states(self, axis: int, *inputs: TensorType) -> States | None:
+    def carried(self, axis: int, *inputs: TensorType) -> States | None:
         """What it carries from place to place along that axis of its first input and output."""
         return None
 
@@ -214,6 +235,33 @@ class Op(BaseModel):
             for name in names
             if getattr(self, name) != fields[name].get_default()
         }
+
+
+class CellOp(Op):
+    """An operator that walks a cell along an axis; what the cell computes is part of its contract.
+
+    Its weights for one layer are `weight_ih_l0` and `weight_hh_l0`, the gates one upon the other,
+    and, with `bias`, `bias_ih_l0` and `bias_hh_l0`; one layer has one initial state for each state.
+    """
+
+    gates: ClassVar[int]
+    """How many affine maps of input and state a cell has."""
+
+    states: ClassVar[int] = 1
+    """How many states it carries; the first is what each step gives."""
+
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
+    """Attributes that choose another cell."""
+
+    def step(
+        self,
+        g: OnnxGraph,
+        inputs: Operand,
+        recurrent: Callable[[Operand], Operand],
+        states: tuple[Operand, ...],
+    ) -> tuple[Operand, ...]:
+        """The next states; given are what all gates take of the input, and of a state, in order."""
+        raise NotImplementedError
 
 
 @cache

@@ -9,7 +9,7 @@ from itertools import groupby
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import OnnxGraph, Operand, Operands
 from archdsl.ir.types import DType, TensorType
-from archdsl.ops._attention import Mask, Masking, attended, scaled
+from archdsl.ops._attention import Mask, Masking, attended, causal, scaled
 from archdsl.ops._predicate_onnx import joined
 from archdsl.ops.joining import split
 from archdsl.ops.linear import affine_map
@@ -90,7 +90,7 @@ class Heads:
         )
 
     def _by_heads(self, q: Operand, k: Operand, v: Operand, hidden: Hidden) -> Operand:
-        masking = self._masking(q, hidden)
+        masking = self._masking(q, k, hidden)
         places = (0, 2, 1, 3) if self.batch_first else (1, 2, 0, 3)
         turned = (0, 2, 3, 1) if self.batch_first else (1, 2, 3, 0)
         query = scaled(self.g, self._apart(q, places), None)
@@ -109,20 +109,22 @@ class Heads:
 
     # --------------------------------------------------------------------------------- masks
 
-    def _masking(self, query: Operand, hidden: Hidden) -> Masking:
+    def _masking(self, query: Operand, key: Operand, hidden: Hidden) -> Masking:
         found = [self._padding(hidden.padding)] if hidden.padding else []
         if hidden.mask is not None:
             found.append(self._scores_mask(query, hidden.mask))
+        axis = int(self.batch_first)
+        grid = causal(query.type.dims[axis], key.type.dims[axis]) if hidden.is_causal else None
         if not found:
-            return Masking(hidden.is_causal)
+            return Masking(grid)
         is_bool = found[0].type.dtype is DType.BOOL
         mask = found[0]
         if len(found) == 2:
             type = joined(mask.type, found[1].type)
             mask = self.g.node("Or" if is_bool else "Add", mask, found[1], type=type)
         if is_bool:
-            return Masking(hidden.is_causal, mask=Mask(mask, drops=True))
-        return Masking(hidden.is_causal, bias=mask)
+            return Masking(grid, mask=Mask(mask, drops=True))
+        return Masking(grid, bias=mask)
 
     def _padding(self, padding: Operand) -> Operand:
         batch, keys = padding.type.dims

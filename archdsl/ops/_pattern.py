@@ -84,6 +84,12 @@ def factors(side: Side) -> tuple[str, ...]:
     return tuple(name for term in side for name in term)
 
 
+def written(side: Side) -> str:
+    """A side as it stands in a pattern."""
+    terms = (term[0] if len(term) == 1 else f"({' '.join(term)})" for term in side)
+    return " ".join(term if term != "()" else "1" for term in terms)
+
+
 def bad_pattern(text: str, reason: str) -> ShapeError:
     """The error for a pattern that cannot be followed."""
     return ShapeError(f"the pattern `{text}` cannot be followed: {reason}", attribute="pattern")

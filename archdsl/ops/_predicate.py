@@ -101,6 +101,20 @@ def hides_later(
     return Later.HIDDEN
 
 
+def keeps_some(facts: Facts, grid: Grid, columns: Dim) -> bool:
+    """Whether every row provably keeps some of that many columns.
+
+    Only what a row keeps at its own place, at the first or at the last column is found.
+    """
+    for name, size in grid.sizes.items():
+        facts = facts.with_symbol(name, 0).assume(Compare(Dim.of(name), "<", size))
+    found = [Dim.of(0), columns - 1]
+    rows = grid.sizes.get("_2")
+    if rows is not None and facts.prove(Compare(rows, "<=", columns)).proved:
+        found.insert(0, Dim.of("_2"))
+    return any(facts.prove(grid.predicate.substitute({"_1": place})).proved for place in found)
+
+
 def _sizes(check: Obligations, x: TensorType) -> set[str]:
     facts = check.facts
     parts = [dim.symbols for dim in x.dims] + [fact.symbols for fact in facts.assumptions]
@@ -129,6 +143,11 @@ class Grid:
         """The size of each of the last axes, 1 where the condition is not about it."""
         backs = range(self.rank, 0, -1)
         return tuple(self.sizes.get(f"_{back}", Dim.of(1)) for back in backs)
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether it keeps the columns that are not later than the row, and no others."""
+        return self.bands(self.predicate) == (Band(False, Dim.of(0)),)
 
     def bands(self, condition: Condition) -> tuple[Band, ...] | None:
         """The diagonals of the last two axes between which a condition holds, if it is that."""

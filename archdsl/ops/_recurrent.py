@@ -1,14 +1,14 @@
 """What recurrent layers share: their sizes, weights and cost."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Module
 from archdsl.ir.obligations import Obligations
-from archdsl.ir.op import Op, Weight
+from archdsl.ir.op import CellOp, Weight
 from archdsl.ir.places import States
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.ops._fields import Positive, Probability
@@ -19,14 +19,11 @@ LayerCount = Annotated[int, Field(ge=1, le=1000)]
 FEATURES = "number of input features"
 
 
-class Recurrent(Op):
+class Recurrent(CellOp):
     """Layers of cells that walk along the time axis, each layer over what the last one gave."""
 
     positional = ("hidden_size", "num_layers")
     leading_outputs = 1
-
-    gates: ClassVar[int]
-    """How many affine maps of input and state a cell has."""
 
     hidden_size: Positive
     num_layers: LayerCount = 1
@@ -114,7 +111,7 @@ class Recurrent(Op):
         for found, wanted in zip(state.dims, expected.dims, strict=True):
             check.demand_equal(found, wanted, message, inputs=(0, place))
 
-    def states(self, axis: int, *inputs: TensorType) -> States | None:
+    def carried(self, axis: int, *inputs: TensorType) -> States | None:
         if axis != self.time_axis or self.bidirectional:
             return None
         return tuple((place, place) for place in range(1, len(type(self).input_names())))

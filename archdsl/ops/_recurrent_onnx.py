@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +12,6 @@ from archdsl.ir.types import DType, TensorType
 from archdsl.ops._casting import cast
 from archdsl.ops._recurrent import Recurrent
 from archdsl.ops.linear import affine_map
-
-Cell = Callable[[OnnxGraph, Operand, Operand, Operands], Operands]
-"""From the mapped input, the mapped output of the step before, and the states to new states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +29,6 @@ def lowered(
     x: Operand,
     initial: Sequence[Operand | None],
     fused: Fused | None,
-    cell: Cell,
 ) -> Operands:
     """The outputs of all steps, then the final states."""
     # Runtimes have no recurrence in bfloat16, whatever the opset.
@@ -41,7 +37,7 @@ def lowered(
     start = cast(g, x, dtype)
     # Nor have they the fused operators in double precision.
     if fused is None or dtype is DType.FLOAT64:
-        results = _CellByCell(g, layer, start, given, cell).run(len(initial))
+        results = _CellByCell(g, layer, start, given).run(len(initial))
     else:
         results = _LayerByLayer(g, layer, start, given, fused).run(len(initial))
     return tuple(cast(g, result, x.type.dtype) for result in results)
@@ -147,14 +143,11 @@ class _LayerByLayer:
 class _CellByCell:
     """One Scan for each layer and direction; what does not depend on states stands before it."""
 
-    def __init__(
-        self, g: OnnxGraph, layer: Recurrent, x: Operand, initial: Operands, cell: Cell
-    ) -> None:
+    def __init__(self, g: OnnxGraph, layer: Recurrent, x: Operand, initial: Operands) -> None:
         self.g = g
         self.layer = layer
         self.x = x
         self.initial = initial
-        self.cell = cell
         self.batch = x.type.dims[layer.batch_axis]
         self.dtype = x.type.dtype
         self.zeros: dict[int, Operand] = {}
@@ -197,9 +190,11 @@ class _CellByCell:
         is_projected = layer.output_size != layer.hidden_size
         projection = self._weight(f"weight_hr{suffix}") if is_projected else None
 
+        def mapped(state: Operand) -> Operand:
+            return affine_map(self.g, state, recurrent, recurrent_bias)
+
         def step(states: Operands, elements: Operands) -> tuple[Operands, Operands]:
-            mapped = affine_map(self.g, states[0], recurrent, recurrent_bias)
-            output, *others = self.cell(self.g, elements[0], mapped, states)
+            output, *others = layer.step(self.g, elements[0], mapped, states)
             if projection is not None:
                 output = affine_map(self.g, output, projection, None)
             return (output, *others), (output,)

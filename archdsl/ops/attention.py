@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from math import inf, prod
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from archdsl.ir.conditions import Condition
 from archdsl.ir.dims import Dim
-from archdsl.ir.lowering import Call, Infix, Input, Lowest, OnnxGraph, Operand, Training
+from archdsl.ir.lowering import Call, Infix, Input, Lowest, OnnxGraph, Operand, Operands, Training
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
 from archdsl.ir.places import InputAxes, Later, Newest, Part, Piece, Prefix, Seen
 from archdsl.ir.proof import Facts
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops import _predicate_onnx, _predicate_torch
-from archdsl.ops._attention import LOWEST, Mask, Masking, attended, scaled
+from archdsl.ops._attention import (
+    LOWEST,
+    Mask,
+    Masking,
+    attended,
+    causal,
+    kept_of,
+    kept_with,
+    scaled,
+)
 from archdsl.ops._broadcast import broadcast
 from archdsl.ops._fields import Probability
 from archdsl.ops._places import broadcast_axes
@@ -144,6 +153,8 @@ class ScaledDotProductAttention(Op, function="scaled_dot_product_attention"):
     """What the products are multiplied by, instead of one over the root of the queries' width."""
     enable_gqa: bool = False
     """Whether heads of the queries may share heads of keys and values, in equal groups."""
+    predicate: Condition | None = None
+    """A condition on places in `[*, H, L, S]`, the scores: which keys a query sees."""
 
     def infer(
         self,
@@ -168,6 +179,8 @@ class ScaledDotProductAttention(Op, function="scaled_dot_product_attention"):
             f"there are {key.dims[-2]} keys in {key}, but {value.dims[-2]} values in {value}",
             inputs=(1, 2),
         )
+        if self.predicate is not None:
+            self._check_predicate(check, query, key, self.predicate)
         if attn_mask is not None:
             self._check_mask(check, query, key, attn_mask)
         return TensorType(
@@ -196,6 +209,29 @@ class ScaledDotProductAttention(Op, function="scaled_dot_product_attention"):
                 )
         if self.enable_gqa:
             _demand_groups(check, query, key, value)
+
+    def _check_predicate(
+        self, check: Obligations, query: TensorType, key: TensorType, predicate: Condition
+    ) -> None:
+        if self.is_causal:
+            raise ShapeError(
+                "`is_causal` and a condition exclude each other",
+                help="let the condition alone say all that a query sees",
+                attribute="predicate",
+            )
+        check_predicate(check, predicate, _scores(query, key))
+
+    def placed(self, *inputs: TensorType) -> Op:
+        if self.predicate is None:
+            return self
+        scores = _scores(inputs[0], inputs[1])
+        return self.model_copy(update={"predicate": by_position(self.predicate, scores)})
+
+    def _grid(self, query: TensorType, key: TensorType) -> Grid | None:
+        """Which keys a query sees by their places."""
+        if self.is_causal:
+            return causal(query.dims[-2], key.dims[-2])
+        return None if self.predicate is None else Grid.of(self.predicate, _scores(query, key))
 
     def _check_mask(
         self, check: Obligations, query: TensorType, key: TensorType, attn_mask: TensorType
@@ -257,11 +293,37 @@ class ScaledDotProductAttention(Op, function="scaled_dot_product_attention"):
         value: TensorType,
         attn_mask: TensorType | None = None,
     ) -> Call:
-        given = {} if attn_mask is None else {"attn_mask": Input(3)}
+        mask = self._torch_mask(query, key, attn_mask)
+        given = {} if mask is None else {"attn_mask": mask}
         dropped = {"dropout_p": Infix("*", self.dropout_p, Training())} if self.dropout_p else {}
         settings = self.changed("is_causal", "scale", "enable_gqa")
         inputs = (Input(0), Input(1), Input(2))
         return Call("F.scaled_dot_product_attention", inputs, given | dropped | settings)
+
+    def _torch_mask(self, query: TensorType, key: TensorType, attn_mask: TensorType | None) -> Any:
+        mask: Any = None if attn_mask is None else Input(3)
+        rank = 2 if attn_mask is None else attn_mask.rank
+        if self.predicate is not None:
+            grid = Grid.of(self.predicate, _scores(query, key))
+            kept = _predicate_torch.kept(grid)
+            rank = grid.rank if attn_mask is None else max(rank, grid.rank)
+            if attn_mask is None:
+                mask = kept
+            elif attn_mask.dtype is DType.BOOL:
+                mask = Infix("&", kept, mask)
+            else:
+                mask = Call("torch.where", (kept, mask, -inf))
+        # A mask must have an axis of queries and one of keys.
+        for _ in range(rank, 2):
+            mask = Call(".unsqueeze", (mask, 0))
+        return mask
+
+    def onnx_since(self, *inputs: TensorType) -> int | None:
+        query = inputs[0]
+        if query.rank != 4 or query.dtype is DType.FLOAT64:
+            return None
+        # ONNX Runtime takes no scale below zero, and its own for a scale of zero.
+        return 23 if self.scale is None or self.scale > 0 else None
 
     def onnx(
         self,
@@ -271,47 +333,81 @@ class ScaledDotProductAttention(Op, function="scaled_dot_product_attention"):
         value: Operand,
         attn_mask: Operand | None = None,
     ) -> Operand:
-        if self._is_fused(g, query.type, key.type, attn_mask):
-            return self._fused(g, query, key, value, attn_mask)
+        grid = self._grid(query.type, key.type)
+        since = self.onnx_since(query.type)
+        if since is not None and since <= g.opset:
+            return self._fused(g, (query, key, value), attn_mask, grid)
         rank = query.type.rank
         perm = (*range(rank - 2), rank - 1, rank - 2)
         turned = TensorType.of(key.type.dtype, *(key.type.dims[axis] for axis in perm))
         key = g.node("Transpose", key, type=turned, perm=perm)
-        masking = Masking(self.is_causal)
+        masking = Masking(grid)
         if attn_mask is not None and attn_mask.type.dtype is DType.BOOL:
-            masking = Masking(mask=Mask(attn_mask))
+            masking = Masking(grid, mask=Mask(attn_mask))
         elif attn_mask is not None:
-            masking = Masking(bias=attn_mask)
+            masking = Masking(grid, bias=attn_mask)
         return attended(g, scaled(g, query, self.scale), key, value, masking)
-
-    def _is_fused(
-        self, g: OnnxGraph, query: TensorType, key: TensorType, attn_mask: Operand | None
-    ) -> bool:
-        """Whether runtimes have the Attention operator for this, exactly."""
-        if g.opset < 23 or query.rank != 4 or query.dtype is DType.FLOAT64:
-            return False
-        # Runtimes fail where the mask broadcasts along queries or keys.
-        return attn_mask is None or attn_mask.type.dims[-2:] == (query.dims[-2], key.dims[-2])
 
     def _fused(
         self,
         g: OnnxGraph,
-        query: Operand,
-        key: Operand,
-        value: Operand,
+        projected: Operands,
         attn_mask: Operand | None,
+        grid: Grid | None,
     ) -> Operand:
-        result = query.type.with_dim(-1, value.type.dims[-1])
+        query, key, value = projected
+        mask = attn_mask
+        if self.predicate is not None and grid is not None:
+            mask = _with_places(g, grid, attn_mask)
+        if mask is not None:
+            mask = _whole(g, _above_lowest(g, mask), query.type.dims[-2], key.type.dims[-2])
         return g.node(
             "Attention",
             query,
             key,
             value,
-            attn_mask,
-            type=result,
+            mask,
+            type=query.type.with_dim(-1, value.type.dims[-1]),
             is_causal=1 if self.is_causal else None,
             scale=self.scale,
         )
+
+
+def _with_places(g: OnnxGraph, grid: Grid, mask: Operand | None) -> Operand:
+    """A mask that lets through only what a condition on places does too."""
+    if mask is not None and mask.type.dtype is not DType.BOOL:
+        return kept_of(g, grid, mask)
+    return _predicate_onnx.kept(g, grid) if mask is None else kept_with(g, grid, mask)
+
+
+def _above_lowest(g: OnnxGraph, mask: Operand) -> Operand:
+    """A mask without the least finite number, which ONNX Runtime takes for minus infinity."""
+    type = mask.type
+    if type.dtype is DType.BOOL:
+        return mask
+    lowest = g.constant(LOWEST[type.dtype], type.dtype)
+    above = g.constant(0.999 * LOWEST[type.dtype], type.dtype)
+
+    def replaced() -> Operand:
+        found = g.node("Equal", mask, lowest, type=type.with_dtype(DType.BOOL))
+        return g.node("Where", found, above, mask, type=type)
+
+    return g.shared("masks", ("above", mask.name), replaced)
+
+
+def _whole(g: OnnxGraph, mask: Operand, queries: Dim, keys: Dim) -> Operand:
+    """A mask with all queries and keys: runtimes fail where it broadcasts along them."""
+    wanted = (queries, keys)
+    if mask.type.dims[-2:] == wanted:
+        return mask
+    batch = mask.type.dims[:-2]
+    type = TensorType.of(mask.type.dtype, *batch, *wanted)
+
+    def expanded() -> Operand:
+        told = (*(Dim.of(1),) * len(batch), *wanted)
+        return g.node("Expand", mask, g.shape(told), type=type)
+
+    return g.shared("masks", (mask.name, wanted), expanded)
 
 
 def _scores(query: TensorType, key: TensorType) -> TensorType:

@@ -18,6 +18,7 @@ class Dropout(Elementwise, Moving, layer="Dropout", function="dropout"):
     """
 
     positional = ("p",)
+    differs_in_training = True
 
     p: Probability = 0.5
 

@@ -1,7 +1,9 @@
 """Matrix products: linear layers, embeddings, and products of tensors."""
 
+from collections.abc import Sequence
 from itertools import zip_longest
 from math import prod
+from typing import TYPE_CHECKING
 
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
@@ -13,6 +15,9 @@ from archdsl.ops._broadcast import broadcast
 from archdsl.ops._fields import Positive
 from archdsl.ops._places import broadcast_axes, leading
 from archdsl.ops._weights import dtype_argument, known_width, uniform_over
+
+if TYPE_CHECKING:
+    from archdsl.ir.fusion import Fusion, Site
 
 INDEX_TYPES = (DType.INT32, DType.INT64)
 """What torch takes for an index into a table; ONNX takes the same two."""
@@ -64,6 +69,19 @@ class Linear(Op, layer="Linear"):
 
     def onnx(self, g: OnnxGraph, x: Operand) -> Operand:
         return affine_map(g, x, g.weight("weight"), g.weight("bias") if self.bias else None)
+
+    def beside(self, others: Sequence[Op], *inputs: TensorType) -> tuple[Op, Op] | None:
+        # A product and a sum for each become one of both, and what takes them apart.
+        if not self.bias or inputs[0].rank == 2:
+            return None
+        from archdsl.ops.joining import Split
+
+        layers = [self, *(op for op in others if isinstance(op, Linear) and op.bias)]
+        if len(layers) <= len(others):
+            return None
+        widths = tuple(Dim.of(layer.out_features) for layer in layers)
+        wide = Linear(out_features=sum(layer.out_features for layer in layers))
+        return wide, Split(parts=widths, axis=-1)
 
 
 class LinearFunction(Op, function="linear"):
@@ -266,6 +284,12 @@ class MatMul(Op, function="matmul"):
         batch = _larger_batch(left.type, right.type)
         return g.node("MatMul", left, right, type=_product(left.type, right.type, batch))
 
+    def fusion(self, site: "Site") -> "Fusion | None":
+        # Only networks with products of several values load what attention consists of.
+        from archdsl.ops._written_attention import attention
+
+        return attention(site)
+
 
 def _batch(x: TensorType) -> TensorType:
     """The axes before the matrix."""
@@ -291,7 +315,7 @@ def _expect_indices(indices: TensorType) -> None:
     if indices.dtype not in INDEX_TYPES:
         raise ShapeError(
             f"indices must be int32 or int64, but are {indices}",
-            help="convert them with `cast(int64)`",
+            help="declare them as integers, `int64[…]`, or convert them with `cast(int64)`",
             inputs=(0,),
             code="dtype-mismatch",
         )

@@ -1,7 +1,7 @@
 """Operators that are told by patterns of named axes."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -23,6 +23,9 @@ from archdsl.ops._pattern import (
     read,
 )
 from archdsl.ops._places import Moving
+
+if TYPE_CHECKING:
+    from archdsl.ir.fusion import Fusion, Site
 
 _MOST_AXES = 52
 """torch.einsum has a letter for that many."""
@@ -127,3 +130,9 @@ class Einsum(Op, function="einsum"):
 
     def onnx(self, g: OnnxGraph, *xs: Operand) -> Operand:
         return self._contraction([x.type for x in xs]).onnx(g, *xs)
+
+    def fusion(self, site: "Site") -> "Fusion | None":
+        # Only networks with products of several values load what attention consists of.
+        from archdsl.ops._written_attention import attention
+
+        return attention(site) if len(site.node.inputs) == 2 else None

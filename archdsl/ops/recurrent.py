@@ -1,10 +1,18 @@
 """Recurrent layers: plain, LSTM and GRU, of several layers and in one direction or both."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from archdsl.ir.dims import Dim
-from archdsl.ir.lowering import Input, Invocation, Module, OnnxGraph, Operand, Operands
+from archdsl.ir.lowering import (
+    Input,
+    Invocation,
+    Module,
+    OnnxGraph,
+    Operand,
+    Operands,
+    Unsupported,
+)
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.ops._fields import NonNegative
@@ -25,6 +33,7 @@ class RNN(Recurrent, layer="RNN"):
     """
 
     gates = 1
+    variants = ({"nonlinearity": "tanh"}, {"nonlinearity": "relu"})
 
     nonlinearity: Literal["tanh", "relu"] = "tanh"
 
@@ -40,12 +49,17 @@ class RNN(Recurrent, layer="RNN"):
         function = self.nonlinearity.capitalize()
         activations = (function,) * len(self.directions)
         fused = Fused("RNN", (0,), {} if function == "Tanh" else {"activations": activations})
+        return lowered(g, self, x, (h0,), fused)
 
-        def cell(g: OnnxGraph, inputs: Operand, recurrent: Operand, states: Operands) -> Operands:
-            total = Elementwise(g).plus(inputs, recurrent)
-            return (g.node(function, total, type=total.type),)
-
-        return lowered(g, self, x, (h0,), fused, cell)
+    def step(
+        self,
+        g: OnnxGraph,
+        inputs: Operand,
+        recurrent: Callable[[Operand], Operand],
+        states: Operands,
+    ) -> Operands:
+        total = Elementwise(g).plus(inputs, recurrent(states[0]))
+        return (g.node(self.nonlinearity.capitalize(), total, type=total.type),)
 
 
 class LSTM(Recurrent, layer="LSTM"):
@@ -59,6 +73,7 @@ class LSTM(Recurrent, layer="LSTM"):
     """
 
     gates = 4
+    states = 2
 
     proj_size: NonNegative = 0
     """The number of features that each step's output is projected to; 0 for no projection."""
@@ -114,7 +129,21 @@ class LSTM(Recurrent, layer="LSTM"):
     ) -> Operands:
         # torch has the gates in the order i, f, g, o, ONNX in the order i, o, f, g.
         fused = Fused("LSTM", (0, 3, 1, 2))
-        return lowered(g, self, x, (h0, c0), None if self.proj_size else fused, _long_short_term)
+        return lowered(g, self, x, (h0, c0), None if self.proj_size else fused)
+
+    def step(
+        self,
+        g: OnnxGraph,
+        inputs: Operand,
+        recurrent: Callable[[Operand], Operand],
+        states: Operands,
+    ) -> Operands:
+        step = Elementwise(g)
+        gates = step.parts(step.plus(inputs, recurrent(states[0])), 4)
+        entry, forget, output = (step.sigmoid(gates[place]) for place in (0, 1, 3))
+        kept = step.times(forget, states[1])
+        memory = step.plus(kept, step.times(entry, step.tanh(gates[2])))
+        return step.times(output, step.tanh(memory)), memory
 
 
 class GRU(Recurrent, layer="GRU"):
@@ -128,6 +157,11 @@ class GRU(Recurrent, layer="GRU"):
     """
 
     gates = 3
+    variants = ({"reset_after": True}, {"reset_after": False})
+
+    reset_after: bool = True
+    """Whether the reset gate acts on the product with the state; else, as in the paper, on the
+    state itself, which PyTorch has no layer for."""
 
     def infer(
         self, check: Obligations, x: TensorType, h0: TensorType | None = None
@@ -135,12 +169,34 @@ class GRU(Recurrent, layer="GRU"):
         return _inferred(self, check, x, h0)
 
     def torch_module(self, x: TensorType, h0: TensorType | None = None) -> Module:
+        if not self.reset_after:
+            raise Unsupported(
+                "torch.nn.GRU resets the product with the state, not the state (`reset_after`)",
+                help="write the cell out and `scan` with it; ONNX export fuses it again",
+            )
         return self.module(x, _KEYWORDS)
 
     def onnx(self, g: OnnxGraph, x: Operand, h0: Operand | None = None) -> Operands:
         # torch has the gates in the order r, z, n, ONNX in the order z, r, n.
-        fused = Fused("GRU", (1, 0, 2), {"linear_before_reset": 1})
-        return lowered(g, self, x, (h0,), fused, _gated)
+        fused = Fused("GRU", (1, 0, 2), {"linear_before_reset": int(self.reset_after)})
+        return lowered(g, self, x, (h0,), fused)
+
+    def step(
+        self,
+        g: OnnxGraph,
+        inputs: Operand,
+        recurrent: Callable[[Operand], Operand],
+        states: Operands,
+    ) -> Operands:
+        step = Elementwise(g)
+        given, known = step.parts(inputs, 3), step.parts(recurrent(states[0]), 3)
+        reset, update = (step.sigmoid(step.plus(given[place], known[place])) for place in (0, 1))
+        if self.reset_after:
+            reset_part = step.times(reset, known[2])
+        else:
+            reset_part = step.parts(recurrent(step.times(reset, states[0])), 3)[2]
+        new = step.tanh(step.plus(given[2], reset_part))
+        return (step.plus(new, step.times(update, step.minus(states[0], new))),)
 
 
 def _inferred(
@@ -150,25 +206,3 @@ def _inferred(
     if h0 is not None:
         layer.check_state(check, x, h0, 1, layer.hidden_size)
     return layer.results(x, layer.hidden_size)
-
-
-# -------------------------------------------------------------------------- one step of a cell
-
-
-def _long_short_term(
-    g: OnnxGraph, inputs: Operand, recurrent: Operand, states: Operands
-) -> Operands:
-    step = Elementwise(g)
-    gates = step.parts(step.plus(inputs, recurrent), 4)
-    entry, forget, output = (step.sigmoid(gates[place]) for place in (0, 1, 3))
-    kept = step.times(forget, states[1])
-    memory = step.plus(kept, step.times(entry, step.tanh(gates[2])))
-    return step.times(output, step.tanh(memory)), memory
-
-
-def _gated(g: OnnxGraph, inputs: Operand, recurrent: Operand, states: Operands) -> Operands:
-    step = Elementwise(g)
-    given, known = step.parts(inputs, 3), step.parts(recurrent, 3)
-    reset, update = (step.sigmoid(step.plus(given[place], known[place])) for place in (0, 1))
-    new = step.tanh(step.plus(given[2], step.times(reset, known[2])))
-    return (step.plus(new, step.times(update, step.minus(states[0], new))),)

@@ -209,7 +209,7 @@ class _Planner:
         axes = self.line.axes(node.inputs[0]) if node.inputs else ()
         if node.op is None or len(axes) != 1:
             return False
-        return node.op.states(axes[0], *self._types(node)) is not None
+        return node.op.carried(axes[0], *self._types(node)) is not None
 
     def _walk(self, node: Node) -> None:
         axes = self._walked_axes(node)

@@ -35,6 +35,9 @@ from archdsl.problems.flow import (
     unreachable_statement,
     unused_value,
 )
+from archdsl.problems.notes import (
+    fused_scan,
+)
 from archdsl.problems.results import (
     ambiguous_model,
     duplicate_output,
@@ -64,6 +67,7 @@ from archdsl.problems.shapes import (
     scan_without_yield,
     shape_error,
     shared_weights_differ,
+    size_too_large,
     size_too_small,
     state_changes,
     state_never_assigned,
@@ -118,6 +122,7 @@ __all__ = [
     "empty_scope",
     "expectation_failed",
     "file_not_found",
+    "fused_scan",
     "hidden_character",
     "import_cycle",
     "import_outside_root",
@@ -156,6 +161,7 @@ __all__ = [
     "share_needs_one_layer",
     "shared_weights_differ",
     "signature_mismatch",
+    "size_too_large",
     "size_too_small",
     "state_changes",
     "state_never_assigned",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from archdsl.diagnostics import Diagnostic, Fix, Label
-from archdsl.problems.words import did_you_mean, listed
+from archdsl.problems.words import did_you_mean, listed, near_names
 from archdsl.source import Span
 
 
@@ -61,7 +61,10 @@ def unknown_import(span: Span, name: str, path: str, known: Sequence[str]) -> Di
 
 
 def unknown_library(span: Span, path: str, known: Sequence[str]) -> Diagnostic:
-    help, fix = did_you_mean(span, path, known)
+    # What all names begin with does not say which was meant.
+    stems = {name.removeprefix("std."): name for name in known}
+    near = near_names(path.removeprefix("std."), stems)
+    help, fix = did_you_mean(span, path, [stems[stem] for stem in near])
     return Diagnostic(
         "unknown-library",
         f"the standard library has no `{path}`",

@@ -162,6 +162,19 @@ def size_too_small(
     )
 
 
+def size_too_large(
+    requirement: Requirement, counterexample: Sizes, bounds: Condition
+) -> Diagnostic:
+    return Diagnostic(
+        "size-too-large",
+        f"the model admits sizes that are too large: {requirement.reason}",
+        requirement.span,
+        label=f"needs {requirement.condition}",
+        counterexample=sizes_of(counterexample),
+        help=(f"say which sizes the model admits: `require {bounds}`",),
+    )
+
+
 def scan_counts(span: Span, elements: int, sequences: int) -> Diagnostic:
     return Diagnostic(
         "scan-counts",
@@ -180,12 +193,17 @@ def scan_needs_axis(span: Span, text: str) -> Diagnostic:
     )
 
 
-def scan_lengths_differ(span: Span, wanted: Dim, found: Dim, counterexample: Sizes) -> Diagnostic:
+def scan_lengths_differ(
+    span: Span, found: TensorType, length: Dim, first: Label, wanted: Dim, counterexample: Sizes
+) -> Diagnostic:
     return Diagnostic(
         "scan-lengths-differ",
-        f"this sequence is {found} long, the first one {wanted}",
+        f"this sequence is {length} long, the first one {wanted}",
         span,
+        label=f"walks along {length} of {found}",
+        related=(first,),
         counterexample=sizes_of(counterexample),
+        help=("a scan takes one step for each place: name the two sizes alike, or slice one",),
     )
 
 
@@ -228,7 +246,11 @@ def state_changes(
         "state-changes",
         f"the carried state `{name}` begins a step as {before} and ends it as {after}",
         span,
+        label=f"begins as {before}",
         chain=chain,
         counterexample=sizes_of(counterexample),
-        help=("a state has one type for all steps",),
+        help=(
+            "a state has one type for all steps: "
+            f"let the step end as {before}, or begin with {after}",
+        ),
     )

@@ -92,6 +92,9 @@ class Body:
                 env.variables[statement.name.text] = UNKNOWN
             case ast.Return():
                 return UNKNOWN
+            case ast.Require() if problem.diagnostic.code == "requirement-failed":
+                # Sizes that were refused would be refused again by what stands on them.
+                return UNKNOWN
             case ast.If() | ast.For():
                 for name in assigned_names((statement,)):
                     env.variables[name] = UNKNOWN

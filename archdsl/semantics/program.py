@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from archdsl import problems
 from archdsl.diagnostics import Diagnostics
+from archdsl.ir.conditions import all_of
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Model, Port, Requirement
 from archdsl.ir.op import Weight
@@ -467,14 +468,16 @@ class Program:
             else:
                 derived.append(requirement)
         unproved = [r for r in derived if not facts.prove(r.condition).proved]
-        if not unproved:
-            return
-        bounds = smallest_admissible([r.condition for r in unproved], facts)
-        first = unproved[0]
-        verdict = facts.prove(first.condition)
-        self.diagnostics.add(
-            problems.size_too_small(first, verdict.counterexample, bounds, block.span)
-        )
+        small = [r for r in unproved if not r.condition.is_upper_bound]
+        large = [r for r in unproved if r.condition.is_upper_bound]
+        if small:
+            bounds = smallest_admissible([r.condition for r in small], facts)
+            found = facts.prove(small[0].condition).counterexample
+            self.diagnostics.add(problems.size_too_small(small[0], found, bounds, block.span))
+        if large:
+            found = facts.prove(large[0].condition).counterexample
+            bound = all_of(list(dict.fromkeys(r.condition for r in large)))
+            self.diagnostics.add(problems.size_too_large(large[0], found, bound))
 
 
 def _shown(value: Evaluated) -> str:

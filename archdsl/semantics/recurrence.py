@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from archdsl import problems
+from archdsl.diagnostics import Label
 from archdsl.ir.conditions import Compare
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import Node, Scan
@@ -95,12 +96,18 @@ def _sequence(body: Body, node: ast.Expression, env: Environment) -> Walked | No
 
 def _check_lengths(body: Body, node: ast.Scan, walked: Sequence[Walked]) -> None:
     first = walked[0]
+    label = Label(node.sequences[0].span, f"walks along {first.length} of {first.type}")
     for item, written in zip(walked[1:], node.sequences[1:], strict=True):
         verdict = body.builder.facts.prove(Compare(item.length, "==", first.length))
         if not verdict.proved:
             raise Problem(
                 problems.scan_lengths_differ(
-                    written.span, first.length, item.length, verdict.counterexample
+                    written.span,
+                    item.type,
+                    item.length,
+                    label,
+                    first.length,
+                    verdict.counterexample,
                 )
             )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from archdsl import problems
@@ -23,9 +23,11 @@ from archdsl.semantics.values import (
     UNKNOWN,
     BlockDefinition,
     Evaluated,
+    Real,
     Template,
     Tensor,
     Tensors,
+    Truth,
 )
 from archdsl.source import Span
 from archdsl.syntax import ast
@@ -81,6 +83,7 @@ def apply_block(
     statics = tuple((name, static_key(value)) for name, value in arguments.items())
     builder.check_same(path, (id(block.definition), statics), span)
     if key is None:
+        body.failed = True
         return UNKNOWN
     callee = body.program.blocks[key]
     if is_new:
@@ -107,7 +110,10 @@ def apply_block(
 
 def _written(arguments: Mapping[str, Evaluated], defaults: frozenset[str]) -> tuple[Argument, ...]:
     return tuple(
-        static_argument(name, value, is_default=name in defaults)
+        replace(
+            static_argument(name, value, is_default=name in defaults),
+            text=value.text if isinstance(value, Real | Truth) else None,
+        )
         for name, value in arguments.items()
     )
 

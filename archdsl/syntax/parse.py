@@ -175,7 +175,7 @@ def _syntax_problem(source: Source, error: UnexpectedInput) -> Diagnostic:
     start = token.start_pos or 0
     span = Span(source.name, start, start + max(len(token), 1))
     before = source.text[:start].rstrip()
-    found = "the end of the line" if token.type == "_NL" else f"`{token}`"
+    found = "end of line" if token.type == "_NL" else f"`{token}`"
     return problems.syntax_error(span, found, _spoken(expected), hint_for(token, before))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -161,6 +163,11 @@ def added(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return np.where(keep, generator.standard_normal(shape), -np.inf)
 
 
+def lowest(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros and the least finite number, every second row of it alone."""
+    return np.where(some_rows_empty(generator, shape), 0.0, LOWEST)
+
+
 def attends(
     *masks: Given,
     key: Given = KEY,
@@ -184,8 +191,48 @@ def attends(
     )
 
 
+def sees(
+    predicate: str,
+    keep: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    *masks: Given,
+    values: Any = None,
+    **settings: Any,
+) -> Case:
+    """Attention with a condition on places, which torch is told as a mask."""
+
+    def oracle(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *given: Any) -> torch.Tensor:
+        found = keep(torch.arange(q.shape[-2])[:, None], torch.arange(k.shape[-2]))
+        found = found.expand(q.shape[-2], k.shape[-2])
+        for mask in given:
+            is_bool = mask.dtype is torch.bool
+            found = found & mask if is_bool else torch.where(found, mask, -torch.inf)
+        return F.scaled_dot_product_attention(q, k, v, found, **settings)
+
+    return replace(attends(*masks, values=values, predicate=predicate, **settings), oracle=oracle)
+
+
 SDPA: list[Case | Refused] = [
     attends(),
+    attends(scale=-0.3),
+    attends(scale=0.0),
+    sees("_3 <= _2", lambda i, j: j <= i),
+    sees("_3 < _2", lambda i, j: j < i),
+    sees("_3 <= _2 and _2 - _3 < 3", lambda i, j: (j <= i) & (i - j < 3), scale=0.3),
+    sees("_3 % 2 == 0", lambda i, j: j % 2 == 0),
+    sees("_2 % 2 == 0", lambda i, j: i % 2 == 0),
+    *(
+        sees("_3 < _2 or _3 > 3", lambda i, j: (j < i) | (j > 3), ("bool", dims),
+             values=some_rows_empty)
+        for dims in (("Q", "K"), ("B", 1, 1, "K"))
+    ),
+    *(
+        sees("_3 < _2 or _3 > 3", lambda i, j: (j < i) | (j > 3), ("float32", dims), values=added)
+        for dims in (("Q", "K"), (1, "K"))
+    ),
+    Refused("scaled_dot_product_attention", [QUERY, KEY, VALUE],
+            {"is_causal": True, "predicate": "_3 <= _2"}, match="exclude each other"),
+    Refused("scaled_dot_product_attention", [QUERY, KEY, VALUE], {"predicate": "e <= 3"},
+            code="unknown-axis", match="`e`"),
     attends(is_causal=True),
     attends(scale=0.3, dropout_p=0.1),
     attends(scale=1.0, is_causal=True),
@@ -197,6 +244,7 @@ SDPA: list[Case | Refused] = [
         attends(("float32", dims), values=added)
         for dims in (("Q", "K"), ("B", 4, "Q", "K"), (1, "K"), ("B", 1, "Q", "K"))
     ),
+    *(attends(("float32", dims), values=lowest) for dims in (("Q", "K"), ("B", 1, 1, "K"))),
     attends(key=SHARED_KEY, value=SHARED_VALUE, enable_gqa=True),
     attends(key=SHARED_KEY, value=SHARED_VALUE, enable_gqa=True, is_causal=True, scale=0.2),
     attends(

@@ -159,4 +159,10 @@ CASES: list[Case | Refused] = [
     for part in (combinations(name), others(name), refusals(name), wrong_states(name))
     for entry in part
 ]
-CASES += [*LONG_SHORT_TERM, *PLAIN]
+GATED = [
+    # PyTorch has no such layer: tests/test_recurrent.py compares it with one written by hand.
+    Refused("GRU", [("float32", ("T", "N", 4))], {"hidden_size": 5, "reset_after": 2.5},
+            code="invalid-attribute", match="reset_after"),
+]  # fmt: skip
+
+CASES += [*LONG_SHORT_TERM, *PLAIN, *GATED]

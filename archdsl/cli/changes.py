@@ -1,0 +1,76 @@
+"""The commands that make an equal network in another form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from archdsl.cli import options
+from archdsl.cli.failures import FINDINGS, Command, write_json
+from archdsl.cli.loading import Pairs, load, table, tell, unknown, write
+
+
+@click.command(cls=Command)
+@click.argument("name")
+@options.network
+@options.weights
+@click.option(
+    "--weights-out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where to write the weights of the new network, a .safetensors file.",
+)
+@options.as_json
+@options.output("Where to write its text; otherwise standard output.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="For weights not given.")
+@click.pass_context
+def transform(
+    ctx: click.Context,
+    name: str,
+    spec: str,
+    model: str | None,
+    settings: Pairs,
+    dims: Pairs,
+    limits: Pairs,
+    weights: Path | None,
+    weights_out: Path | None,
+    as_json: bool,
+    output: Path | None,
+    seed: int,
+) -> None:
+    """Write an equal network in another form, and map the weights (names: `archdsl transforms`).
+
+    Both networks are run on random inputs and compared.
+    """
+    from archdsl import execution
+    from archdsl.passes.transforms import TRANSFORMS
+
+    if name not in TRANSFORMS:
+        raise unknown("transform", name, list(TRANSFORMS))
+    network = load(spec, model, settings, dims, limits)
+    change = network.transformed(name)
+    given = execution.fitting_weights(network, weights, seed)
+    comparisons = execution.compare(network, change, given)
+    agrees = all(comparison.agrees for comparison in comparisons)
+    text, dropped = change.network.expanded(), list(change.dropped)
+    tell([*change.notes, *(f"{path} has no use any more" for path in dropped)])
+    click.echo("\n".join(map(str, comparisons)), err=True)
+    if agrees and weights_out is not None:
+        execution.save_weights(weights_out, execution.mapped(change, given))
+        click.echo(f"wrote {weights_out}", err=True)
+    if agrees and not (as_json and output is None):
+        write(output, text)
+    if as_json:
+        facts = {"notes": list(change.notes), "dropped": dropped}
+        shown = [str(comparison) for comparison in comparisons]
+        write_json({"text": text, **facts, "compared": shown, "agrees": agrees})
+    ctx.exit(0 if agrees else FINDINGS)
+
+
+@click.command(cls=Command)
+@options.as_json
+def transforms(as_json: bool) -> None:
+    """List the transforms."""
+    from archdsl.passes.transforms import TRANSFORMS, sentence
+
+    table({name: sentence(name) for name in TRANSFORMS}, as_json)
