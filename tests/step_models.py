@@ -370,6 +370,28 @@ model example(x: [B, T, 8]) -> y: [B, T, 8] {
         along("MultiheadAttention(2, batch_first=true)"),
         "mixes all places of T",
     ),
+    "causal over what is fixed": (
+        """
+model example(x: [B, T, 8], memory: [B, S, 8]) -> y: [B, T, 8] {
+  x, h = x -> gru: GRU(8, batch_first=true)
+  return scaled_dot_product_attention(x, memory, memory, is_causal=true)
+}
+""",
+        "mixes all places of T",
+    ),
+    "causal, but keys in front": (
+        """
+model example(x: [B, T, 8]) -> y: [B, T, 8] {
+  k = x -> key: Linear(8) -> pad([1, 0], axis=1)
+  return scaled_dot_product_attention(x, k, k, is_causal=true)
+}
+""",
+        "mixes all places of T",
+    ),
+    "ahead": (
+        along("{ transpose(1, 2) -> pad([1, 1]) -> Conv(8, 3) -> transpose(1, 2) }"),
+        "mixes all places of T",
+    ),
     "softmax": (along("softmax(axis=T)"), "mixes all places of T"),
     "cumsum": (along("cumsum(axis=T)"), "mixes all places of T"),
     "flip": (along("flip(axis=T)"), "mixes all places of T"),

@@ -26,7 +26,7 @@ CASES = [entry for entry in harness.entries() if isinstance(entry, harness.Case)
 TOLERANCE = {DType.FLOAT16: 4e-3, DType.BFLOAT16: 4e-2}
 
 SILENT = {"constant", "RNN", "LSTM", "GRU"}
-"""What has no axis, and what carries states along each: recurrent layers have `states`."""
+"""What has no axis, and what carries states along each: recurrent layers have `carried`."""
 
 
 def at_sizes(value: Any, sizes: dict[str, Any]) -> Any:

@@ -201,7 +201,7 @@ class Op(BaseModel):
         """Whether it provably gives its first input as it is."""
         return False
 
-    def states(self, axis: int, *inputs: TensorType) -> States | None:
+    def carried(self, axis: int, *inputs: TensorType) -> States | None:
         """What it carries from place to place along that axis of its first input and output."""
         return None
 

@@ -111,7 +111,7 @@ class Recurrent(CellOp):
         for found, wanted in zip(state.dims, expected.dims, strict=True):
             check.demand_equal(found, wanted, message, inputs=(0, place))
 
-    def states(self, axis: int, *inputs: TensorType) -> States | None:
+    def carried(self, axis: int, *inputs: TensorType) -> States | None:
         if axis != self.time_axis or self.bidirectional:
             return None
         return tuple((place, place) for place in range(1, len(type(self).input_names())))

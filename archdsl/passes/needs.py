@@ -209,7 +209,7 @@ class _Planner:
         axes = self.line.axes(node.inputs[0]) if node.inputs else ()
         if node.op is None or len(axes) != 1:
             return False
-        return node.op.states(axes[0], *self._types(node)) is not None
+        return node.op.carried(axes[0], *self._types(node)) is not None
 
     def _walk(self, node: Node) -> None:
         axes = self._walked_axes(node)
@@ -270,10 +270,17 @@ class _Planner:
         if need.all is not None or need == Need():
             return None
         found = op.newest(need.new, *self._types(node))
-        if found is None:
+        if found is None or not all(self._is_along(node, need, *each) for each in found.inputs):
             return None
         inputs = [(node.inputs[k], self._part(node.inputs[k], part)) for k, part in found.inputs]
         return Application(self._settled(node, found.op, need), tuple(inputs), need)
+
+    def _is_along(self, node: Node, need: Need, k: int, part: Part) -> bool:
+        """Whether what is taken of an input goes along with time, as long as the output if all."""
+        dims = self.line.type(node.inputs[k]).dims
+        if part.all is not None and need.new is not None:
+            return dims[part.all] == self.line.type(node.outputs[0]).dims[need.new]
+        return node.inputs[k] in self.line.timed
 
     def _part(self, value: int, part: Part, *, latest: bool = False) -> Need:
         """The part of an input, if it has one: a fixed one is taken as it is."""
@@ -296,6 +303,7 @@ class _Planner:
             piece = op.piece(need.all, _NONE, size, *self._types(node))
             if piece is not None:
                 op, every = piece.op, list(piece.axes)
+        self._demand_aligned(node, need, new, every)
         rest = [self._rest(value, (new[k], every[k])) for k, value in enumerate(node.inputs)]
         if any(axis is not None for axis in rest):
             prefix = self._prefix(node, op, need, rest)
@@ -306,6 +314,17 @@ class _Planner:
             for k, value in enumerate(node.inputs)
         )
         return Application(self._settled(node, op, need), inputs, need)
+
+    def _demand_aligned(
+        self, node: Node, need: Need, new: list[int | None], every: list[int | None]
+    ) -> None:
+        """The places of the inputs must be those of the output, from the first one on."""
+        result = self.line.type(node.outputs[0]).dims
+        for value, *axes in zip(node.inputs, new, every, strict=True):
+            dims = self.line.type(value).dims
+            for axis, own in zip(axes, (need.new, need.all), strict=True):
+                if axis is not None and own is not None and dims[axis] != result[own]:
+                    raise self._mixed(node)
 
     def _sized(self, node: Node, axis: int) -> Dim:
         """How many places an axis of time of the outputs has after this step."""

@@ -91,7 +91,7 @@ def _is_walked(block: Block, symbol: str) -> bool:
             return True
         if node.op is not None and node.inputs and time in types[0].dims:
             axis, given = types[0].dims.index(time), [block.type(value) for value in node.inputs]
-            if node.op.states(axis, *given) or node.op.newest(axis, *given):
+            if node.op.carried(axis, *given) or node.op.newest(axis, *given):
                 return True
     return False
 

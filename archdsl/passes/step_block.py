@@ -233,7 +233,7 @@ class _Builder:
             return
         assert node.op is not None
         axis = self.line.axes(node.inputs[0])[0]
-        pairs = node.op.states(axis, *map(self.block.type, node.inputs)) or ()
+        pairs = node.op.carried(axis, *map(self.block.type, node.inputs)) or ()
         names = type(node.op).input_names()
         types = tuple(self._walked(value) for value in node.outputs)
         element = self.made[node.inputs[0], Need(new=axis)]
