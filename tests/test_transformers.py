@@ -481,7 +481,7 @@ def test_no_target_computes_anything_for_a_longer_sequence(length: int) -> None:
     session = onnxruntime.InferenceSession(
         network.to_onnx().SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    with pytest.raises(Exception, match="[Bb]roadcast"):
+    with pytest.raises(Exception, match=r"[Bb]roadcast"):
         session.run(None, {"input_ids": words(1, length).numpy()})
 
 
