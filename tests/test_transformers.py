@@ -20,11 +20,11 @@ import transformers as hf
 from torch import nn
 
 from archdsl import api
-from archdsl.backends.running import output_names, run_torch
+from archdsl.backends.running import output_names
 from archdsl.backends.torch_source import root_class
 from archdsl.backends.verify import RELATIVE_BOUND
 from archdsl.backends.weights import WeightsMismatchError
-from archdsl.diagnostics import ArchError, Diagnostic, GivenError
+from archdsl.diagnostics import ArchError, Diagnostic
 from archdsl.resources import shipped_models
 
 Inputs = tuple[torch.Tensor, ...]
@@ -473,10 +473,16 @@ def test_a_model_must_say_how_long_a_sequence_may_be() -> None:
     assert any("write `require T <= 1024`" in text for text in found.help)
 
 
-def test_a_longer_sequence_is_refused_at_run_time() -> None:
+@pytest.mark.parametrize("length", [41, 80])
+def test_no_target_computes_anything_for_a_longer_sequence(length: int) -> None:
     network = KINDS["gpt2"].network()
-    with pytest.raises(GivenError, match="T <= 40"):
-        run_torch(network.to_torch(), network.ir, {"input_ids": words(1, 41).numpy()})
+    with pytest.raises(RuntimeError, match=f"size of tensor a .{length}"):
+        network.to_torch()(words(1, length))
+    session = onnxruntime.InferenceSession(
+        network.to_onnx().SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    with pytest.raises(Exception, match=r"[Bb]roadcast"):
+        session.run(None, {"input_ids": words(1, length).numpy()})
 
 
 def test_tokens_are_integers_and_masks_are_truths_of_the_same_places() -> None:
