@@ -286,7 +286,8 @@ class Network:
         """Weights without those that only the model has that this is a part of."""
         if weights is None or not self._others:
             return weights
-        given = weights if isinstance(weights, Mapping) else _arrays(weights)
+        given = cast("Mapping[str, Any]", weights)
+        given = given if isinstance(weights, Mapping) else _arrays(weights)
         return {name: given[name] for name in given if name not in self._others}
 
     @contextmanager

@@ -88,25 +88,24 @@ class MaskScores(Op, function="mask"):
         column: int,
         known: tuple[Later | Seen | None, ...],
         facts: Facts,
-        *inputs: TensorType,
+        x: TensorType,
+        *keep: TensorType,
     ) -> Later | Seen | None:
         is_lowest = self.fill is None
         if self.predicate is None:
             return Seen("this mask alone does not hide them")
         if not is_lowest and self.fill != -inf:
             return Seen(f"what is not kept becomes {self.fill}, which softmax does not make 0")
-        if is_lowest and (len(inputs) > 1 or known[0] is not None):
+        if is_lowest and (keep or known[0] is not None):
             # Of lowest numbers alone softmax makes parts of 1, of infinite ones nothing.
             return Seen("where two masks keep nothing, all are alike; give the last `fill=-1e999`")
-        x = inputs[0]
         predicate = by_position(self.predicate, x)
         return hides_later(predicate, x, row, column, facts, any_kept=is_lowest)
 
-    def is_idle(self, facts: Facts, *inputs: TensorType) -> bool:
-        if self.predicate is None or len(inputs) > 1:
+    def is_idle(self, facts: Facts, x: TensorType, *keep: TensorType) -> bool:
+        if self.predicate is None or keep:
             return False
-        predicate = by_position(self.predicate, inputs[0])
-        return over_places(facts, inputs[0]).prove(predicate).proved
+        return over_places(facts, x).prove(by_position(self.predicate, x)).proved
 
     def placed(self, *inputs: TensorType) -> Op:
         if self.predicate is None:

@@ -33,11 +33,15 @@ def fuse_recurrence(block: Block) -> Transformed:
 
 def fuse_recurrence_for_onnx(block: Block) -> Transformed:
     """As `fuse_recurrence`, also to operators that ONNX has and PyTorch has not."""
-    return _fused(block, lambda op, *inputs: True)
+    return _fused(block, _onnx_has)
 
 
 _Test = Callable[..., bool]
 """Whether an operator, for inputs of these types, may stand in the result."""
+
+
+def _onnx_has(op: Op, *inputs: TensorType) -> bool:
+    return True
 
 
 def _torch_has(op: Op, *inputs: TensorType) -> bool:

@@ -93,7 +93,9 @@ class _Packing:
         biases = _in_order(gate)
         if len(biases) + bool(gate.number) > len(targets):
             return None
-        parts = [_copied(target, bias) for target, bias in zip(targets, biases, strict=False)]
+        parts: list[Part] = [
+            _copied(target, bias) for target, bias in zip(targets, biases, strict=False)
+        ]
         for target in targets[len(biases) :]:
             source = biases[0] if biases else None
             number = gate.number if target is targets[-1] else 0.0

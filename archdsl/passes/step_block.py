@@ -384,8 +384,10 @@ class _Builder:
         if node is not None:
             names = [self.block.values[value].name for value in node.outputs]
         outputs = tuple(self._add(n, t, span) for n, t in zip(names, types, strict=True))
-        place = {} if node is None else {"member": node.member, "scope": node.scope}
-        self.grown.nodes.append(Node(op=op, inputs=inputs, outputs=outputs, span=span, **place))
+        made = Node(op=op, inputs=inputs, outputs=outputs, span=span)
+        if node is not None:
+            made = made.replaced({"member": node.member, "scope": node.scope})
+        self.grown.nodes.append(made)
         return outputs
 
     # --------------------------------------------------------------------------------------- names

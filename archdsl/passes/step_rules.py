@@ -46,11 +46,12 @@ def _identity(node: Reading) -> Iterable[Symbolic]:
 
 def _split(node: Reading) -> Iterable[Symbolic]:
     value, start = _movable(node.given[0]), 0
+    axis: int = node.attributes["axis"]
     for type in node.types:
-        size = type.dims[node.attributes["axis"]].value
+        size = type.dims[axis].value
         if size is None:
             raise NotAlgebraError
-        yield value.part(node.attributes["axis"], start, 1, size)
+        yield value.part(axis, start, 1, size)
         start += size
 
 
@@ -59,13 +60,14 @@ def _slice(node: Reading) -> Iterable[Symbolic]:
     starts, _, axes, *steps = [each.value for each in node.given[1:] if isinstance(each, Known)]
     if len(axes) != 1 or (steps and steps[0][0] < 1):
         raise NotAlgebraError
-    count = node.types[0].dims[axes[0]].value
+    axis: int = axes[0]
+    count = node.types[0].dims[axis].value
     start = starts[0]
     if start is not None and start < 0:
-        start += _size(value, axes[0])
+        start += _size(value, axis)
     if count is None or start is None:
         raise NotAlgebraError
-    yield value.part(axes[0], start, steps[0][0] if steps else 1, count)
+    yield value.part(axis, start, steps[0][0] if steps else 1, count)
 
 
 def _size(value: Tensor | Columns, axis: int) -> int:
@@ -206,7 +208,11 @@ def _named(name: str) -> Rule:
         value = node.given[0]
         if not isinstance(value, Columns):
             raise NotAlgebraError
-        codes = _by_rows(node.algebra, lambda algebra, x: algebra.function(name, x), value.codes)
+
+        def apply(algebra: Algebra, x: Any) -> Any:
+            return algebra.function(name, x)
+
+        codes = _by_rows(node.algebra, apply, value.codes)
         yield Columns(codes, value.batch)
 
     return rule
