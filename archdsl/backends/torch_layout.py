@@ -44,7 +44,12 @@ class Code:
     @property
     def is_simple(self) -> bool:
         """Names, numbers and attributes, which stand without spaces beside `**`."""
-        return self.strength == ATOM and self.text.replace(".", "").replace("_", "").isalnum()
+        return self.strength == ATOM and _is_word(self.text)
+
+    @property
+    def is_simple_power(self) -> bool:
+        """What stands without spaces behind `**`: it may have a sign, too."""
+        return self.is_simple or (self.strength == UNARY and _is_word(self.text[1:]))
 
     def within(self, strength: int) -> str:
         """The text as an operand of something that binds with that strength."""
@@ -53,6 +58,10 @@ class Code:
     def prefixed(self, prefix: str) -> Code:
         """The same with a text before it, such as `name=` or `*`."""
         return replace(self, text=prefix + self.text, opening=prefix + self.opening)
+
+
+def _is_word(text: str) -> bool:
+    return text.replace(".", "").replace("_", "").isalnum()
 
 
 def bracket(opening: str, parts: Iterable[Code], closing: str, separator: str = ",") -> Code:
@@ -86,7 +95,7 @@ def infix(symbol: str, left: Code, right: Code) -> Code:
     """`left symbol right`; operators of one strength associate to the left."""
     strength = _STRENGTHS.get(symbol, COMPARISON)
     if symbol == "**":
-        space = "" if left.is_simple and right.is_simple else " "
+        space = "" if left.is_simple and right.is_simple_power else " "
         return Code(f"{left.within(ATOM)}{space}**{space}{right.within(UNARY)}", strength)
     first = left.within(strength + 1 if strength == COMPARISON else strength)
     return Code(f"{first} {symbol} {right.within(strength + 1)}", strength)

@@ -54,6 +54,13 @@ def signed_buckets(relative, bounds):
     return buckets + (relative > 0) * (len(bounds) + 1)
 '''
 
+_PAST_BUCKETS = '''
+def past_buckets(relative, bounds):
+    """How many bounds a distance back reaches; what comes later is at no distance."""
+    bounds = torch.tensor(bounds, device=relative.device)
+    return torch.bucketize(-relative.clamp(max=0), bounds, right=True)
+'''
+
 
 class SinusoidalPositions(Op, function="sinusoidal_positions"):
     """Sines and cosines of each position, of wavelengths from `2 pi` to `2 pi base`.
@@ -232,7 +239,10 @@ class RelativePositionBucket(Op, function="relative_position_bucket"):
     """
 
     positional = ("query_length", "key_length")
-    torch_functions: ClassVar[Mapping[str, str]] = {"signed_buckets": _SIGNED_BUCKETS}
+    torch_functions: ClassVar[Mapping[str, str]] = {
+        "signed_buckets": _SIGNED_BUCKETS,
+        "past_buckets": _PAST_BUCKETS,
+    }
 
     query_length: Dim
     key_length: Dim
@@ -274,11 +284,7 @@ class RelativePositionBucket(Op, function="relative_position_bucket"):
     def torch_call(self) -> Call:
         relative = _relative(self.start, self.query_length, self.key_length)
         bounds = self._buckets.thresholds()
-        if self.bidirectional:
-            return Call("signed_buckets", (relative, bounds))
-        distances = Infix("-", None, Call(".clamp", (relative,), {"max": 0}))
-        bounded = Call("torch.tensor", (bounds,), {"device": Device()})
-        return Call("torch.bucketize", (distances, bounded), {"right": True})
+        return Call("signed_buckets" if self.bidirectional else "past_buckets", (relative, bounds))
 
     def onnx(self, g: OnnxGraph) -> Operand:
         return g.shared("positions", repr(self), lambda: self._made(g))
