@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from archdsl.backends.fold_affine import fold_affine
 from archdsl.backends.fold_siblings import fold_siblings
 from archdsl.backends.onnx_file import Initializer, attach, write
 from archdsl.backends.onnx_lowering import NotExportableError, Refusal, lower
@@ -30,6 +29,7 @@ from archdsl.ir.model import Block, Model
 from archdsl.ir.proof import Compare
 from archdsl.passes.flatten import flatten
 from archdsl.passes.fuse import for_onnx
+from archdsl.passes.fuse_batch_norm import fuse_batch_norm
 from archdsl.passes.fuse_recurrence import fuse_recurrence_for_onnx
 from archdsl.passes.state import state
 from archdsl.passes.tensor_map import Arrays
@@ -119,7 +119,8 @@ def prepare(request: Request) -> tuple[ModelProto, list[Initializer]]:
         fused = fuse_recurrence_for_onnx(block)
         block, arrays = fused.block, fused.map.forward(arrays)
     if request.fold:
-        block, arrays = fold_siblings(*fold_affine(block, arrays))
+        folded = fuse_batch_norm(block)
+        block, arrays = fold_siblings(folded.block, folded.map.forward(arrays))
     lowered = lower(block, request.model.name, request.opset)
     if request.fold:
         lowered = turn_weights(lowered)

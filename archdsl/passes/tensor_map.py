@@ -237,7 +237,7 @@ class TensorMap:
     def _new(self, path: str, arrays: Arrays) -> Callable[[], Array]:
         match self._made.get(path):
             case None:
-                return arrays[path]
+                return lambda: arrays[path]()
             case Computed(sources=sources, compute=compute):
                 return lambda: compute(*(arrays[source]() for source in sources))
             case parts:

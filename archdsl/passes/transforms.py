@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from archdsl.ir.model import Block
+from archdsl.passes.fuse_batch_norm import fuse_batch_norm
 from archdsl.passes.fuse_recurrence import fuse_recurrence
 from archdsl.passes.tensor_map import Transformed
 from archdsl.passes.unroll import unroll
@@ -12,6 +13,7 @@ from archdsl.passes.unroll import unroll
 Transform = Callable[[Block], Transformed]
 
 TRANSFORMS: Mapping[str, Transform] = {
+    "fuse_batch_norm": fuse_batch_norm,
     "fuse_recurrence": fuse_recurrence,
     "unroll": unroll,
 }

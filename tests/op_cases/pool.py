@@ -112,7 +112,7 @@ def unpooled(rank: int, settings: dict[str, Any], grown: int = 0) -> Case:
         oracle=oracle,
         values=[None, distinct_places],
         opsets=(17, 18, 22),
-        facts=["H >= 2", "W >= 2", "D >= 2"],
+        facts=[f"{name} >= 2" for name in dims[2:]],
     )
 
 
