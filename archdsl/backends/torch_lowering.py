@@ -73,8 +73,18 @@ def layer(
         if _is_parameter(attributes[origin.attribute]):
             module = _with_keyword(op, types, origin.attribute, attributes, module)
     usual = {weight.name: weight.init for weight in op.weights(*types)}
-    inits = tuple((w.name, w.init) for w in weights if usual.get(w.name) != w.init)
+    inits = tuple((w.name, begun(w.init)) for w in weights if usual.get(w.name) != w.init)
     return Layer(module, attributes, inits)
+
+
+def begun(init: Init) -> Init:
+    """How a weight begins, with the formulas that its arguments were written as."""
+    formulas = dict(init.origins)
+    arguments: list[tuple[str, Any]] = [
+        (name, Written(value, Formula(formulas[name])) if name in formulas else value)
+        for name, value in init.arguments
+    ]
+    return Init(init.kind, tuple(arguments))
 
 
 def _is_parameter(value: Any) -> bool:

@@ -1,7 +1,5 @@
 """Convolutions and their transposes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import prod
 from typing import Literal
@@ -60,7 +58,7 @@ class _Windows:
     dilation: tuple[int, ...]
 
     @staticmethod
-    def of(kernel: tuple[int, ...], stride: Size, padding: Padding, dilation: Size) -> _Windows:
+    def of(kernel: tuple[int, ...], stride: Size, padding: Padding, dilation: Size) -> "_Windows":
         """The attributes of a convolution, one number for each axis of its kernel."""
         rank = len(kernel)
         steps = per_axis(stride, rank, "stride")
