@@ -245,7 +245,9 @@ def _with_formula(
         probe = method(op.model_copy(update={attribute: other}))
     except Exception:
         return result
-    return _mark(result, plain, probe, Written(value, formula), other)
+    marked = _mark(result, plain, probe, Written(value, formula), other)
+    # A keyword that is left out for one of two truths stands in only one of them.
+    return marked if marked is not result else _mark_keyword(result, attribute, value, formula)
 
 
 def _mark_keyword(result: Any, attribute: str, value: Any, formula: Formula) -> Any:
