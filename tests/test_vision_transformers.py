@@ -162,9 +162,10 @@ def test_an_image_that_does_not_split_into_patches_is_refused() -> None:
 def test_an_image_of_any_size_is_refused() -> None:
     """The table of places has as many rows as the image has patches."""
     (finding,) = findings(("[N, 3, size, size]", "[N, 3, H, W]"))
-    assert finding.code == "not-constant"
-    assert "depends on the input" in finding.message
-    assert any("fix the size" in help for help in finding.help)
+    assert finding.code == "input-size-mismatch"
+    assert finding.message == (
+        "axis 1 of input `x` of `Encoder` must be `places` = 197, but is (H//16)*(W//16) + 1"
+    )
 
 
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
