@@ -113,7 +113,7 @@ def test_list_names_the_shipped_models() -> None:
 
 def test_ops_from_the_registry() -> None:
     assert "MaxPool" in archdsl("ops").output
-    assert archdsl("ops", "conv", code=2).stderr.count("did you mean Conv")
+    assert archdsl("ops", "Linaer", code=2).stderr.count("did you mean Linear")
     page = archdsl("ops", "Conv").output
     assert page.startswith("Conv(out_channels, kernel_size, stride=1")
     data = answer("ops", "Conv")

@@ -147,6 +147,21 @@ model torch(nn: [N, 3, H, W]) {
      -> _modules: Conv(5, 1) -> l: Conv(2, 1)
 }
 """,
+    "formulas": """
+block Scaled(width: int, gain: float, kind: str)(x: [N, C, H, W]) -> [N, width, H, W] {
+  param w: [width, C, 3, 3] = normal(std=rsqrt(C * 9))
+  x = conv(x, w, padding=1) * gain -> Conv(width, 1, bias_init=gain / 2)
+  if kind == "sharp" { x = x -> relu } else { x = x -> sigmoid }
+  return x -> mask(_3 <= _2 and (_3 < 3 or (_2 - _3 + 1) // 4 <= 1 and (_2 - _3 + 1) % 4 < 2),
+                   fill=0.0)
+}
+model net(depth: int = 3)(x: [N, 3, H, W]) {
+  for i in 0..depth {
+    kind = if i == depth - 1 then "last" else if i % 2 == 0 then "sharp" else "soft"
+    x = x -> layer{i}: Scaled(4 * (i + 1), 1 / (2 * depth) ** 2, kind)
+  }
+  return x
+}""",
 }
 
 SHAPES: dict[str, list[tuple[int, ...]]] = {

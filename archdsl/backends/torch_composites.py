@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from archdsl.ir.lowering import Call, Index, Infix, Lowest, Module
+from archdsl.ir.op import Init
 from archdsl.ir.types import TensorType
 
 
@@ -36,6 +37,8 @@ def taken_apart(value: Any) -> Composite | None:
             )
         case Lowest():
             return Composite((Lowest,), (value.value,), lambda parts: Lowest(parts[0]))
+        case Init():
+            return _taken_apart_init(value)
         case slice():
             whole = cast("slice[Any, Any, Any]", value)
             parts = (whole.start, whole.stop, whole.step)
@@ -55,6 +58,15 @@ def _taken_apart_call(call: Call | Module) -> Composite:
         return kind(target, tuple(parts[:count]), dict(zip(names, parts[count:], strict=True)))
 
     return Composite((kind, target, names, count), (*call.args, *call.kwargs.values()), build)
+
+
+def _taken_apart_init(init: Init) -> Composite:
+    names = tuple(name for name, _ in init.arguments)
+
+    def build(parts: list[Any]) -> Init:
+        return Init(init.kind, tuple(zip(names, parts, strict=True)))
+
+    return Composite((Init, init.kind, names), [value for _, value in init.arguments], build)
 
 
 def rewrite(value: Any, leaf: Callable[[Any], Any]) -> Any:

@@ -177,12 +177,11 @@ class Constructions:
         made = [scope.traced.made[path] for scope, path in pairs]
         layers = [one for one in made if isinstance(one, Layer)]
         if len(layers) == len(made):
-            if any(layer.inits != layers[0].inits for layer in layers):
-                raise Mismatch("initialisers")
             attributes = [layer.attributes for layer in layers]
             modules = [layer.module for layer in layers]
             module = fit_lowered(modules, cases, self.variables, attributes)
-            return Make(label, module, layers[0].inits)
+            inits = fit_lowered([layer.inits for layer in layers], cases, self.variables)
+            return Make(label, module, inits)
         instances = [one for one in made if isinstance(one, Instance)]
         if len(instances) != len(made):
             raise Mismatch("a layer and a block")

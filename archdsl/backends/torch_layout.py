@@ -40,6 +40,8 @@ class Code:
     parts: tuple[Code, ...] = ()
     closing: str = ""
     separator: str = ","
+    operands: tuple[Code, ...] = ()
+    """What operators of one strength join, those after the first with their symbol before them."""
 
     @property
     def is_simple(self) -> bool:
@@ -53,11 +55,17 @@ class Code:
 
     def within(self, strength: int) -> str:
         """The text as an operand of something that binds with that strength."""
-        return self.text if self.strength >= strength else f"({self.text})"
+        return self.operand(strength).text
+
+    def operand(self, strength: int) -> Code:
+        """The same in brackets unless it binds with that strength."""
+        return self if self.strength >= strength else bracket("(", [self], ")", separator="")
 
     def prefixed(self, prefix: str) -> Code:
         """The same with a text before it, such as `name=` or `*`."""
-        return replace(self, text=prefix + self.text, opening=prefix + self.opening)
+        operands = self.operands and (self.operands[0].prefixed(prefix), *self.operands[1:])
+        text, opening = prefix + self.text, prefix + self.opening
+        return replace(self, text=text, opening=opening, operands=operands)
 
 
 def _is_word(text: str) -> bool:
@@ -97,15 +105,17 @@ def infix(symbol: str, left: Code, right: Code) -> Code:
     if symbol == "**":
         space = "" if left.is_simple and right.is_simple_power else " "
         return Code(f"{left.within(ATOM)}{space}**{space}{right.within(UNARY)}", strength)
-    first = left.within(strength + 1 if strength == COMPARISON else strength)
-    return Code(f"{first} {symbol} {right.within(strength + 1)}", strength)
+    first = left.operand(strength + 1 if strength == COMPARISON else strength)
+    second = right.operand(strength + 1).prefixed(f"{symbol} ")
+    before = first.operands if first.strength == strength and first.operands else (first,)
+    return Code(f"{first.text} {second.text}", strength, operands=(*before, second))
 
 
 def prefix(symbol: str, operand: Code) -> Code:
     """`-x`, `~x` or `not x`."""
     if symbol == "not":
         return Code(f"not {operand.within(NEGATION)}", NEGATION)
-    return Code(f"{symbol}{operand.within(UNARY)}", UNARY)
+    return replace(operand.operand(UNARY).prefixed(symbol), strength=UNARY, operands=())
 
 
 def comprehension(opening: str, element: Code, clauses: Sequence[str], closing: str) -> Code:
@@ -130,5 +140,14 @@ def lay_out(before: str, code: Code, depth: int, after: str = "") -> list[str]:
         lines.append(f"{indent}{INDENT}{inner}")
     else:
         for part in code.parts:
-            lines += lay_out("", part, depth + 1, code.separator)
+            lines += _lay_out_inside(part, depth + 1, code.separator)
     return [*lines, f"{indent}{code.closing}{after}"]
+
+
+def _lay_out_inside(code: Code, depth: int, after: str) -> list[str]:
+    """The lines of what stands in a bracket, where operators may begin a line."""
+    if fits(code.text + after, depth) or not code.operands:
+        return lay_out("", code, depth, after)
+    *before, last = code.operands
+    lines = [line for operand in before for line in _lay_out_inside(operand, depth, "")]
+    return lines + _lay_out_inside(last, depth, after)

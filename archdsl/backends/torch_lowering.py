@@ -73,8 +73,18 @@ def layer(
         if _is_parameter(attributes[origin.attribute]):
             module = _with_keyword(op, types, origin.attribute, attributes, module)
     usual = {weight.name: weight.init for weight in op.weights(*types)}
-    inits = tuple((w.name, w.init) for w in weights if usual.get(w.name) != w.init)
+    inits = tuple((w.name, begun(w.init)) for w in weights if usual.get(w.name) != w.init)
     return Layer(module, attributes, inits)
+
+
+def begun(init: Init) -> Init:
+    """How a weight begins, with the formulas that its arguments were written as."""
+    formulas = dict(init.origins)
+    arguments: list[tuple[str, Any]] = [
+        (name, Written(value, Formula(formulas[name])) if name in formulas else value)
+        for name, value in init.arguments
+    ]
+    return Init(init.kind, tuple(arguments))
 
 
 def _is_parameter(value: Any) -> bool:
@@ -235,7 +245,9 @@ def _with_formula(
         probe = method(op.model_copy(update={attribute: other}))
     except Exception:
         return result
-    return _mark(result, plain, probe, Written(value, formula), other)
+    marked = _mark(result, plain, probe, Written(value, formula), other)
+    # A keyword that is left out for one of two truths stands in only one of them.
+    return marked if marked is not result else _mark_keyword(result, attribute, value, formula)
 
 
 def _mark_keyword(result: Any, attribute: str, value: Any, formula: Formula) -> Any:

@@ -12,6 +12,7 @@ from archdsl.backends.torch_chains import chains, collapse, containers
 from archdsl.backends.torch_composites import leaves
 from archdsl.backends.torch_constructions import Constructions, Scopes, level
 from archdsl.backends.torch_formula import Formula
+from archdsl.backends.torch_lowering import begun
 from archdsl.backends.torch_regions import Rows, merge, regions
 from archdsl.backends.torch_template import (
     Apply,
@@ -33,7 +34,7 @@ from archdsl.backends.torch_trace import Step, Steps, Trace, is_numbered_chain
 from archdsl.backends.torch_walk import walk
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block
-from archdsl.ir.op import Init, Weight
+from archdsl.ir.op import Weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,23 +136,14 @@ class _Merger:
     def _weights(self) -> list[Weight]:
         blocks = [traced.block for traced in self.traces]
         return [
-            self._weight(weight, [block.weights[at] for block in blocks])
-            for at, weight in enumerate(blocks[0].weights)
+            self._weight([block.weights[at] for block in blocks])
+            for at in range(len(blocks[0].weights))
         ]
 
-    def _weight(self, first: Weight, weights: Sequence[Weight]) -> Weight:
-        inits = [weight.init for weight in weights]
-        if any(init != first.init for init in inits):
-            rows = zip(*([value for _, value in init.arguments] for init in inits), strict=True)
-            fitted = [fit_lowered(row, self.cases) for row in rows]
-            names = [name for name, _ in first.init.arguments]
-            init = Init(first.init.kind, tuple(zip(names, fitted, strict=True)))
-        else:
-            init = first.init
-        return replace(first, dims=self._weight_dims(weights), init=init)
-
-    def _weight_dims(self, weights: Sequence[Weight]) -> tuple[Any, ...]:
-        return fit_lowered([weight.dims for weight in weights], self.cases)
+    def _weight(self, weights: Sequence[Weight]) -> Weight:
+        dims = fit_lowered([weight.dims for weight in weights], self.cases)
+        init = fit_lowered([begun(weight.init) for weight in weights], self.cases)
+        return replace(weights[0], dims=dims, init=init)
 
     def _applications(self, flow: Applications, *, training: bool) -> list[Any]:
         flow.expanded = self.wanted.expanded
@@ -240,8 +232,7 @@ def _demand_alike(one: Trace, other: Trace) -> None:
 
 
 def _about(weight: Weight) -> tuple[Any, ...]:
-    begins = weight.init.kind, [name for name, _ in weight.init.arguments]
-    return weight.name, weight.kind, weight.dtype, begins, len(weight.dims)
+    return weight.name, weight.kind, weight.dtype, weight.init.kind, len(weight.dims)
 
 
 def names_in(template: Template) -> Iterator[str]:
@@ -252,9 +243,8 @@ def names_in(template: Template) -> Iterator[str]:
         match item:
             case Make():
                 made = item.made
-                yield from _names(
-                    tuple(made.values.values()) if isinstance(made, NewInstance) else made
-                )
+                given = tuple(made.values.values()) if isinstance(made, NewInstance) else made
+                yield from _names((given, tuple(init for _, init in item.inits)))
             case Container():
                 waiting += item.items
             case MakeLoop():
@@ -264,8 +254,7 @@ def names_in(template: Template) -> Iterator[str]:
                 yield from item.condition.names
                 waiting += [*item.then, *item.otherwise]
     for weight in template.weights:
-        yield from _names(weight.dims)
-        yield from _names(tuple(value for _, value in weight.init.arguments))
+        yield from _names((weight.dims, weight.init))
     for item in walk([*template.applications, *template.training]):
         match item:
             case Apply(callee=callee):

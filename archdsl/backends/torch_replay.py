@@ -145,8 +145,10 @@ class _Replay:
         match item.made, made:
             case Module(), Layer():
                 found = _evaluated(item.made, case)
-                if item.inits != made.inits or not _is_alike(found, made.module, made.attributes):
+                if not _is_alike(found, made.module, made.attributes):
                     raise Mismatch("a module")
+                if not _is_alike(_evaluated(item.inits, case), made.inits, {}):
+                    raise Mismatch("initialisers")
             case NewInstance(template=template), Instance():
                 if template is not self.classes[made.block]:
                     raise Mismatch("a class")

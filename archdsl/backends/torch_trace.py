@@ -23,7 +23,7 @@ from archdsl.backends.torch_lowering import (
 from archdsl.diagnostics import InternalError
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Expression, Index, Input, Invocation, Unsupported
-from archdsl.ir.model import Block, Frame, Member, Model, Node, Scan, every_node
+from archdsl.ir.model import Argument, Block, Frame, Member, Model, Node, Scan, every_node
 from archdsl.ir.types import DType, TensorType
 
 
@@ -237,9 +237,7 @@ class _Tracer:
                 values.update(_sizes_of(block.type(port.value), self.trace.types[outer]))
         for argument in member.arguments:
             if argument.name in values:
-                formula = Formula(argument.text) if argument.text else None
-                value = argument.value
-                values[argument.name] = Written(value, formula) if formula else value
+                values[argument.name] = _as_written(argument)
         return Instance(str(member.block), values)
 
     def _types(self, node: Node) -> list[TensorType]:
@@ -331,6 +329,12 @@ class _Tracer:
             # It is made where it stands, before the scan, not again in every step.
             frames = self.levels[level + 1].frames
         self.levels[level].steps.append(Step(tensor_of(*constant), (), (value,), frames))
+
+
+def _as_written(argument: Argument) -> Any:
+    if argument.origin is None:
+        return argument.value
+    return Written(argument.value, Formula(argument.origin))
 
 
 def _refuse_names(block: Block) -> None:

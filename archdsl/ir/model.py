@@ -10,7 +10,7 @@ can write loops and conditions again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -140,8 +140,8 @@ class Argument:
     value: Static
     is_default: bool = False
     """Whether nothing was written, so that the parameter's default holds."""
-    text: str | None = None
-    """For a number or truth: the Python expression over the caller's parameters it came from."""
+    origin: str | None = field(default=None, compare=False)
+    """The formula that what is no size was written as, over the caller's parameters."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -36,6 +36,8 @@ class Init:
 
     kind: str
     arguments: tuple[tuple[str, InitArgument], ...] = ()
+    origins: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    """The formulas that arguments were written as, over the block's parameters and sizes."""
 
     @staticmethod
     def of(kind: str, **arguments: InitArgument) -> "Init":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any
 
+from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Init
 from archdsl.ir.types import DType, ShapeError, TensorType
 
@@ -33,3 +34,27 @@ def uniform_over(fan_in: int) -> Init:
 def dtype_argument(dtype: DType) -> dict[str, Any]:
     """torch's keyword for weights of another element type than torch's default."""
     return {} if dtype is DType.FLOAT32 else {"dtype": dtype}
+
+
+def demand_same_dtype(first: TensorType, other: TensorType, place: int) -> None:
+    """Refuse the input at that place unless it has the element type of the first."""
+    if first.dtype is not other.dtype:
+        raise ShapeError(
+            f"both must have one element type, but are {first} and {other}",
+            help="convert one with `cast`",
+            inputs=(0, place),
+            code="dtype-mismatch",
+        )
+
+
+def demand_bias(check: Obligations, weight: TensorType, bias: TensorType) -> None:
+    """Refuse a bias, the third input, that is not one number for each output of the weight."""
+    if bias.rank != 1:
+        raise ShapeError(f"the bias must have 1 axis, but is {bias}", inputs=(2,))
+    check.demand_equal(
+        bias.dims[0],
+        weight.dims[0],
+        f"the bias has {bias.dims[0]} elements, but the weight {weight} gives {weight.dims[0]}",
+        inputs=(1, 2),
+    )
+    demand_same_dtype(weight, bias, 2)

@@ -1,10 +1,11 @@
 """Convolutions and their transposes."""
 
+from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
 from archdsl.ir.dims import Dim
-from archdsl.ir.lowering import Module, OnnxGraph, Operand
+from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op, Weight
 from archdsl.ir.places import Newest, Part, Piece
@@ -16,7 +17,13 @@ from archdsl.ops._fields import Offset, Positive, Size, per_axis
 from archdsl.ops._padding import pad_constant, pad_from_edges
 from archdsl.ops._places import leading
 from archdsl.ops._sights import all_but, through
-from archdsl.ops._weights import dtype_argument, known_width, uniform_over
+from archdsl.ops._weights import (
+    demand_bias,
+    demand_same_dtype,
+    dtype_argument,
+    known_width,
+    uniform_over,
+)
 
 
 def window(size: Dim, kernel: int, stride: int, before: int, after: int, dilation: int) -> Dim:
@@ -37,6 +44,86 @@ def demand_window(
     )
 
 
+Padding = Offset | Literal["same", "valid"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Windows:
+    """How a kernel is laid along each spatial axis."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    @staticmethod
+    def of(kernel: tuple[int, ...], stride: Size, padding: Padding, dilation: Size) -> "_Windows":
+        """The attributes of a convolution, one number for each axis of its kernel."""
+        rank = len(kernel)
+        steps = per_axis(stride, rank, "stride")
+        spread = per_axis(dilation, rank, "dilation")
+        if padding == "same":
+            if set(steps) != {1}:
+                raise ShapeError(
+                    f"`padding=same` works only with stride 1, but the stride is {stride}",
+                    attribute="padding",
+                )
+            # torch puts the odd one at the end.
+            totals = [(width - 1) * step for width, step in zip(kernel, spread, strict=True)]
+            before = tuple(total // 2 for total in totals)
+            after = tuple(total - start for total, start in zip(totals, before, strict=True))
+            return _Windows(kernel, steps, before, after, spread)
+        pads = per_axis(0 if isinstance(padding, str) else padding, rank, "padding")
+        return _Windows(kernel, steps, pads, pads, spread)
+
+    @property
+    def spans(self) -> tuple[int, ...]:
+        """How many places one window spans along each axis."""
+        pairs = zip(self.kernel, self.dilation, strict=True)
+        return tuple(step * (width - 1) + 1 for width, step in pairs)
+
+    def demand(self, check: Obligations, x: TensorType) -> None:
+        """Refuse an input in which a window does not fit."""
+        axes = zip(self.spans, self.before, self.after, strict=True)
+        for axis, (span, before, after) in enumerate(axes, 2):
+            demand_window(check, x, axis, span, before, after)
+
+    def sees(self, axis: int) -> Sights:
+        """What a place along an axis of the result sees of the input."""
+        if axis < 2:
+            return all_but(axis, (1,))
+        place = axis - 2
+        kernel, stride = self.kernel[place], self.stride[place]
+        reach = Reach.window(kernel, stride, self.before[place], self.dilation[place])
+        return through(axis, reach)
+
+    def over(self, x: TensorType, out_channels: Dim | int) -> TensorType:
+        """What a convolution gives for this input."""
+        spatial = map(
+            window, x.dims[2:], self.kernel, self.stride, self.before, self.after, self.dilation
+        )
+        return x.with_dims(x.dims[0], out_channels, *spatial)
+
+    def convolve(
+        self, g: OnnxGraph, x: Operand, weights: tuple[Operand, ...], groups: int
+    ) -> Operand:
+        """The ONNX node."""
+        return node_in(
+            g,
+            wide_below(22, g, x.type.dtype),
+            "Conv",
+            x,
+            *weights,
+            type=self.over(x.type, weights[0].type.dims[0]),
+            kernel_shape=self.kernel,
+            strides=self.stride,
+            pads=(*self.before, *self.after),
+            dilations=self.dilation,
+            group=groups,
+        )
+
+
 class Conv(Op, layer="Conv"):
     """Convolution over one, two or three spatial axes.
 
@@ -54,7 +141,7 @@ class Conv(Op, layer="Conv"):
     out_channels: Positive
     kernel_size: Size
     stride: Size = 1
-    padding: Offset | Literal["same", "valid"] = 0
+    padding: Padding = 0
     dilation: Size = 1
     groups: Positive = 1
     bias: bool = True
@@ -65,26 +152,14 @@ class Conv(Op, layer="Conv"):
         x.expect_floating()
         _demand_groups(known_width(x, 1, "number of input channels"), self.groups, "input")
         _demand_groups(self.out_channels, self.groups, "output")
-        rank = x.rank - 2
-        if self.padding == "same" and set(per_axis(self.stride, rank, "stride")) != {1}:
-            raise ShapeError(
-                f"`padding=same` works only with stride 1, but the stride is {self.stride}",
-                attribute="padding",
-            )
-        before, after = self._pads(rank)
-        for place, span in enumerate(self._spans(rank)):
-            demand_window(check, x, place + 2, span, before[place], after[place])
-            self._demand_edges(check, x, place + 2, max(before[place], after[place]))
-        return self._result(x)
+        windows = self._windows(x)
+        windows.demand(check, x)
+        for axis, pads in enumerate(zip(windows.before, windows.after, strict=True), 2):
+            self._demand_edges(check, x, axis, max(pads))
+        return windows.over(x, self.out_channels)
 
     def sees(self, axis: int, *inputs: TensorType) -> Sights:
-        if axis < 2:
-            return all_but(axis, (1,))
-        rank, place = inputs[0].rank - 2, axis - 2
-        kernel = per_axis(self.kernel_size, rank, "kernel_size")[place]
-        stride = per_axis(self.stride, rank, "stride")[place]
-        dilation = per_axis(self.dilation, rank, "dilation")[place]
-        return through(axis, Reach.window(kernel, stride, self._pads(rank)[0][place], dilation))
+        return self._windows(inputs[0]).sees(axis)
 
     def _demand_edges(self, check: Obligations, x: TensorType, axis: int, padding: int) -> None:
         """torch reflects and wraps around at most once."""
@@ -99,46 +174,25 @@ class Conv(Op, layer="Conv"):
             f" {padding + longer} along axis {name}, which is {x.dims[axis]} in {x}",
         )
 
-    def _spans(self, rank: int) -> list[int]:
-        kernel = per_axis(self.kernel_size, rank, "kernel_size")
-        dilation = per_axis(self.dilation, rank, "dilation")
-        return [step * (width - 1) + 1 for width, step in zip(kernel, dilation, strict=True)]
+    def _kernel(self, x: TensorType) -> tuple[int, ...]:
+        return per_axis(self.kernel_size, x.rank - 2, "kernel_size")
 
-    def _pads(self, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Padding before and after each spatial axis; torch puts the odd one at the end."""
-        if self.padding == "same":
-            totals = [span - 1 for span in self._spans(rank)]
-            before = tuple(total // 2 for total in totals)
-            return before, tuple(total - start for total, start in zip(totals, before, strict=True))
-        padding = 0 if isinstance(self.padding, str) else self.padding
-        pads = per_axis(padding, rank, "padding")
-        return pads, pads
-
-    def _result(self, x: TensorType) -> TensorType:
-        rank = x.rank - 2
-        spatial = map(
-            window,
-            x.dims[2:],
-            per_axis(self.kernel_size, rank, "kernel_size"),
-            per_axis(self.stride, rank, "stride"),
-            *self._pads(rank),
-            per_axis(self.dilation, rank, "dilation"),
-        )
-        return x.with_dims(x.dims[0], self.out_channels, *spatial)
+    def _windows(self, x: TensorType) -> _Windows:
+        return _Windows.of(self._kernel(x), self.stride, self.padding, self.dilation)
 
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return leading(self, axis, 1, (x,))
 
     def newest(self, axis: int | None, x: TensorType) -> Newest | None:
-        rank = x.rank - 2
-        if axis is None or axis < 2 or per_axis(self.stride, rank, "stride")[axis - 2] != 1:
+        if axis is None or axis < 2:
             return None
-        before, after = (pads[axis - 2] for pads in self._pads(rank))
-        last = self._spans(rank)[axis - 2]
-        return None if before or after else Newest(self, ((0, Part(new=axis, last=last)),))
+        windows, place = self._windows(x), axis - 2
+        if windows.stride[place] != 1 or windows.before[place] or windows.after[place]:
+            return None
+        return Newest(self, ((0, Part(new=axis, last=windows.spans[place])),))
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
-        kernel = per_axis(self.kernel_size, x.rank - 2, "kernel_size")
+        kernel = self._kernel(x)
         channels = known_width(x, 1, "number of input channels") // self.groups
         dims = tuple(Dim.of(size) for size in (self.out_channels, channels, *kernel))
         init = uniform_over(channels * prod(kernel))
@@ -146,8 +200,8 @@ class Conv(Op, layer="Conv"):
         return (weight, Weight("bias", dims[:1], init, x.dtype)) if self.bias else (weight,)
 
     def macs(self, x: TensorType) -> Dim:
-        kernel = per_axis(self.kernel_size, x.rank - 2, "kernel_size")
-        return prod(self._result(x).dims, start=x.dims[1] // self.groups) * prod(kernel)
+        result = self._windows(x).over(x, self.out_channels)
+        return prod(result.dims, start=x.dims[1] // self.groups) * prod(self._kernel(x))
 
     def torch_module(self, x: TensorType) -> Module:
         return Module(
@@ -158,24 +212,95 @@ class Conv(Op, layer="Conv"):
         )
 
     def onnx(self, g: OnnxGraph, x: Operand) -> Operand:
-        result, rank = self._result(x.type), x.type.rank - 2
-        before, after = self._pads(rank)
+        windows = self._windows(x.type)
         if self.padding_mode != "zeros":
-            x = pad_from_edges(g, x, before, after, self.padding_mode)
-            before = after = (0,) * rank
-        return node_in(
-            g,
-            wide_below(22, g, x.type.dtype),
-            "Conv",
-            x,
-            *_own_weights(g, self.bias),
-            type=result,
-            kernel_shape=per_axis(self.kernel_size, rank, "kernel_size"),
-            strides=per_axis(self.stride, rank, "stride"),
-            pads=(*before, *after),
-            dilations=per_axis(self.dilation, rank, "dilation"),
-            group=self.groups,
+            x = pad_from_edges(g, x, windows.before, windows.after, self.padding_mode)
+            windows = _Windows.of(windows.kernel, self.stride, 0, self.dilation)
+        return windows.convolve(g, x, _own_weights(g, self.bias), self.groups)
+
+
+class ConvFunction(Op, function="conv"):
+    """Convolution by a weight that is a value, over one, two or three spatial axes.
+
+    `[N, C, *S], [O, C / groups, *K], [O] -> [N, O, *S']`
+
+    Source: torch.nn.functional.conv1d/2d/3d; ONNX Conv.
+
+    Example: `conv(x, weight, bias, padding=1)`
+    """
+
+    stride: Size = 1
+    padding: Padding = 0
+    dilation: Size = 1
+    groups: Positive = 1
+
+    def infer(
+        self,
+        check: Obligations,
+        x: TensorType,
+        weight: TensorType,
+        bias: TensorType | None = None,
+    ) -> TensorType:
+        x.expect_rank(3, 4, 5)
+        x.expect_floating()
+        self._check_weight(check, x, weight)
+        if bias is not None:
+            demand_bias(check, weight, bias)
+        windows = self._windows(weight)
+        windows.demand(check, x)
+        return windows.over(x, weight.dims[0])
+
+    def _check_weight(self, check: Obligations, x: TensorType, weight: TensorType) -> None:
+        if weight.rank != x.rank:
+            raise ShapeError(
+                f"the weight must have {x.rank} axes as {x} has, but is {weight}", inputs=(0, 1)
+            )
+        demand_same_dtype(x, weight, 1)
+        taken = weight.dims[1] * self.groups
+        check.demand_equal(
+            x.dims[1],
+            taken,
+            f"the weight {weight} takes {taken} channels, but {x} has {x.dims[1]}",
+            inputs=(0, 1),
         )
+        check.demand_multiple(
+            weight.dims[0],
+            self.groups,
+            f"{weight.dims[0]} output channels do not split into {self.groups} groups",
+        )
+
+    def _windows(self, weight: TensorType) -> _Windows:
+        kernel = tuple(size.value for size in weight.dims[2:] if size.value is not None)
+        if len(kernel) != weight.rank - 2 or 0 in kernel:
+            raise ShapeError(
+                f"a kernel's size must be a known, positive number along each axis, but the weight"
+                f" is {weight}",
+                inputs=(1,),
+            )
+        return _Windows.of(kernel, self.stride, self.padding, self.dilation)
+
+    def sees(self, axis: int, *inputs: TensorType) -> Sights:
+        return self._windows(inputs[1]).sees(axis)
+
+    def piece(
+        self, axis: int, start: Dim, size: Dim, x: TensorType, *weights: TensorType
+    ) -> Piece | None:
+        return leading(self, axis, 1, (x, *weights))
+
+    def macs(self, x: TensorType, weight: TensorType, bias: TensorType | None = None) -> Dim:
+        result = self._windows(weight).over(x, weight.dims[0])
+        return prod((*result.dims, *weight.dims[2:]), start=weight.dims[1])
+
+    def torch_call(self, x: TensorType, weight: TensorType, bias: TensorType | None = None) -> Call:
+        inputs = tuple(map(Input, range(2 if bias is None else 3)))
+        settings = self.changed("stride", "padding", "dilation", "groups")
+        return Call(f"F.conv{x.rank - 2}d", inputs, settings)
+
+    def onnx(
+        self, g: OnnxGraph, x: Operand, weight: Operand, bias: Operand | None = None
+    ) -> Operand:
+        weights = (weight,) if bias is None else (weight, bias)
+        return self._windows(weight.type).convolve(g, x, weights, self.groups)
 
 
 class ConvTranspose(Op, layer="ConvTranspose"):

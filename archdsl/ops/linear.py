@@ -16,7 +16,13 @@ from archdsl.ops._broadcast import broadcast
 from archdsl.ops._fields import Positive
 from archdsl.ops._places import broadcast_axes, leading
 from archdsl.ops._sights import all_but
-from archdsl.ops._weights import dtype_argument, known_width, uniform_over
+from archdsl.ops._weights import (
+    demand_bias,
+    demand_same_dtype,
+    dtype_argument,
+    known_width,
+    uniform_over,
+)
 
 if TYPE_CHECKING:
     from archdsl.ir.fusion import Fusion, Site
@@ -118,24 +124,10 @@ class LinearFunction(Op, function="linear"):
             f" but the last axis of {x} has {x.dims[-1]}",
             inputs=(0, 1),
         )
-        _demand_same_dtype(x, weight, 1)
+        demand_same_dtype(x, weight, 1)
         if bias is not None:
-            self._check_bias(check, x, weight, bias)
+            demand_bias(check, weight, bias)
         return x.with_dim(-1, weight.dims[0])
-
-    def _check_bias(
-        self, check: Obligations, x: TensorType, weight: TensorType, bias: TensorType
-    ) -> None:
-        if bias.rank != 1:
-            raise ShapeError(f"the bias must have 1 axis, but is {bias}", inputs=(2,))
-        check.demand_equal(
-            bias.dims[0],
-            weight.dims[0],
-            f"the bias has {bias.dims[0]} elements, but the weight {weight} gives"
-            f" {weight.dims[0]} features",
-            inputs=(1, 2),
-        )
-        _demand_same_dtype(x, bias, 2)
 
     def piece(
         self, axis: int, start: Dim, size: Dim, x: TensorType, *weights: TensorType
@@ -251,7 +243,7 @@ class MatMul(Op, function="matmul"):
                 raise ShapeError(
                     f"a factor must have at least 1 axis, but is {operand}", inputs=(place,)
                 )
-        _demand_same_dtype(left, right, 1)
+        demand_same_dtype(left, right, 1)
         if not left.dtype.is_floating and left.dtype not in INDEX_TYPES:
             raise ShapeError(
                 f"`matmul` takes floating point, int32 or int64, but got {left}",
@@ -325,16 +317,6 @@ def _expect_indices(indices: TensorType) -> None:
             f"indices must be int32 or int64, but are {indices}",
             help="declare them as integers, `int64[…]`, or convert them with `cast(int64)`",
             inputs=(0,),
-            code="dtype-mismatch",
-        )
-
-
-def _demand_same_dtype(first: TensorType, other: TensorType, place: int) -> None:
-    if first.dtype is not other.dtype:
-        raise ShapeError(
-            f"both must have one element type, but are {first} and {other}",
-            help="convert one with `cast`",
-            inputs=(0, place),
             code="dtype-mismatch",
         )
 

@@ -239,7 +239,7 @@ def _origin(given: Given) -> Dim | tuple[Dim, ...] | str | None:
     match given.value:
         case Dim() as dim:
             return dim if dim.has_origin else None
-        case Real() | Truth() as scalar:
+        case Real() | Truth() | Text() as scalar:
             return scalar.text
         case Items(values):
             dims = [value for value in values if isinstance(value, Dim)]

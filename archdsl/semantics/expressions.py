@@ -278,19 +278,21 @@ class Expressions:
         if condition is None:
             return UNKNOWN
         chosen = self.evaluate(node.then if condition.value else node.otherwise, env)
-        if not isinstance(chosen, Dim) or condition.text is None:
+        if not isinstance(chosen, Dim | Real | Truth | Text) or condition.text is None:
             return chosen
         other = self._other_text(node.otherwise if condition.value else node.then, env)
         if other is None:
             return chosen
         mine = statics.text_of(chosen)
         first, second = (mine, other) if condition.value else (other, mine)
-        text = f"{first} if {condition.text} else {second}"
-        return chosen.with_origin(Dim.opaque(text, ()))
+        text = f"({first} if {condition.text} else {second})"
+        if isinstance(chosen, Dim):
+            return chosen.with_origin(Dim.opaque(text, ()))
+        return replace(chosen, text=text)
 
     def _other_text(self, node: ast.Expression, env: Environment) -> str | None:
         """The text of the branch not taken, when it is so simple that it cannot go wrong."""
-        if not isinstance(node, ast.Integer | ast.Name):
+        if not _is_simple(node):
             return None
         try:
             return statics.text_of(self.evaluate(node, env))
@@ -351,6 +353,20 @@ class Expressions:
         if not isinstance(value, Tensor):
             raise Problem(problems.wrong_kind(node.span, "a tensor", describe(value)))
         return value
+
+
+def _is_simple(node: ast.Expression) -> bool:
+    """Whether it is a name or a literal, or a choice between such."""
+    waiting = [node]
+    while waiting:
+        match waiting.pop():
+            case ast.Choice(then=then, otherwise=otherwise):
+                waiting += [then, otherwise]
+            case ast.Integer() | ast.Real() | ast.String() | ast.Name():
+                pass
+            case _:
+                return False
+    return True
 
 
 def _bracketed(text: str) -> str:

@@ -10,6 +10,7 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.op import Init
 from archdsl.ir.types import DType
 from archdsl.semantics.problem import Problem
+from archdsl.semantics.statics import formula_of
 from archdsl.semantics.values import Evaluated, Given, Items, Real, Text, Truth, describe
 from archdsl.source import Span
 
@@ -49,7 +50,12 @@ def initialiser(
             raise Problem(problems.unknown_argument(value.span, name, key, tuple(defaults)))
         given[key] = value
     arguments = {**defaults, **{key: _plain(name, key, item) for key, item in given.items()}}
-    return Init(name, tuple(arguments.items()))
+    return Init(name, tuple(arguments.items()), _origins(given))
+
+
+def _origins(given: Mapping[str, Given]) -> tuple[tuple[str, str], ...]:
+    texts = {name: formula_of(item.value) for name, item in given.items()}
+    return tuple((name, text) for name, text in texts.items() if text is not None)
 
 
 def _plain(name: str, key: str, given: Given) -> float | str:
@@ -69,7 +75,9 @@ def _plain(name: str, key: str, given: Given) -> float | str:
 def literal_values(value: Evaluated, span: Span) -> Init:
     """The initialiser that writes down the very values: a number, or nested lists of numbers."""
     if isinstance(value, Dim | Real | Truth):
-        return Init.of("constant", val=_number(value, span))
+        return Init(
+            "constant", (("val", _number(value, span)),), _origins({"val": Given(value, span)})
+        )
     if isinstance(value, Items):
         return Init("values", (("data", _nested(value, span)),))
     raise Problem(problems.wrong_kind(span, "an initialiser, a number or a list", describe(value)))

@@ -10,6 +10,7 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.model import Argument, Static
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment
+from archdsl.semantics.statics import formula_of
 from archdsl.semantics.values import (
     BlockDefinition,
     Evaluated,
@@ -165,6 +166,8 @@ def inside(name: str, value: Evaluated) -> Evaluated:
             return Real(value.value, name)
         case Truth():
             return Truth(value.value, name)
+        case Text():
+            return Text(value.value, name)
         case Items():
             return Items(tuple(_forget(item) for item in value.values), name)
         case _:
@@ -179,6 +182,8 @@ def _forget(value: Evaluated) -> Evaluated:
             return Real(value.value)
         case Truth():
             return Truth(value.value)
+        case Text():
+            return Text(value.value)
         case Items():
             return Items(tuple(_forget(item) for item in value.values))
         case _:
@@ -187,7 +192,8 @@ def _forget(value: Evaluated) -> Evaluated:
 
 def static_argument(name: str, value: Evaluated, *, is_default: bool = False) -> Argument:
     """An argument as data of the IR."""
-    return Argument(name, _kind(value), _static(value), is_default)
+    origin = formula_of(value) if isinstance(value, Real | Truth | Text) else None
+    return Argument(name, _kind(value), _static(value), is_default, origin)
 
 
 def _kind(value: Evaluated):

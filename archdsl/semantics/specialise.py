@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from archdsl import problems
@@ -23,11 +23,9 @@ from archdsl.semantics.values import (
     UNKNOWN,
     BlockDefinition,
     Evaluated,
-    Real,
     Template,
     Tensor,
     Tensors,
-    Truth,
 )
 from archdsl.source import Span
 from archdsl.syntax import ast
@@ -110,10 +108,7 @@ def apply_block(
 
 def _written(arguments: Mapping[str, Evaluated], defaults: frozenset[str]) -> tuple[Argument, ...]:
     return tuple(
-        replace(
-            static_argument(name, value, is_default=name in defaults),
-            text=value.text if isinstance(value, Real | Truth) else None,
-        )
+        static_argument(name, value, is_default=name in defaults)
         for name, value in arguments.items()
     )
 

@@ -53,10 +53,8 @@ def text_of(value: Evaluated) -> str | None:
     match value:
         case Dim():
             return str(value.origin)
-        case Real() | Truth():
+        case Real() | Truth() | Text():
             return value.text or repr(value.value)
-        case Text():
-            return repr(value.value)
         case Nothing():
             return "None"
         case Items():
@@ -106,13 +104,24 @@ def _power(base: Dim, exponent: Dim) -> Number:
 def _binary_text(symbol: str, left: Evaluated, right: Evaluated) -> str | None:
     if not (_has_text(left) or _has_text(right)):
         return None
-    return f"({text_of(left)} {symbol} {text_of(right)})"
+    return f"({_bracketed(left)} {symbol} {_bracketed(right)})"
+
+
+def _bracketed(value: Evaluated) -> str | None:
+    """A size is a sum or product of its own; what else has a text has its brackets already."""
+    text = text_of(value)
+    return f"({text})" if isinstance(value, Dim) and text and not text.isalnum() else text
+
+
+def formula_of(value: Evaluated) -> str | None:
+    """As `text_of`, if the value came from a parameter or a dim at all."""
+    return text_of(value) if _has_text(value) else None
 
 
 def _has_text(value: Evaluated) -> bool:
     if isinstance(value, Dim):
         return value.has_origin or value.value is None
-    return isinstance(value, Real | Truth | Items) and value.text is not None
+    return isinstance(value, Real | Truth | Text | Items) and value.text is not None
 
 
 def as_float(value: Number) -> float:

@@ -35,6 +35,7 @@ class Truth:
 @dataclass(frozen=True, slots=True)
 class Text:
     value: str
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
