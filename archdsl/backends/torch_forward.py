@@ -69,6 +69,10 @@ class Forward:
         self.returned = {output.variable for output in template.outputs}
         self.branches = called_as_members(template)
         self.arguments = self.locals.arguments
+        self.fresh: dict[Variable, list[tuple[str, int]]] = {}
+        for name, (variable, axis) in template.fresh.items():
+            self.fresh.setdefault(variable, []).append((name, axis))
+            self.remaining[variable] += 1
         self._read_sizes()
         self._read_device()
 
@@ -196,7 +200,7 @@ class Forward:
 
     def _may_wait(self, variable: Variable) -> bool:
         """Whether a value is written where it is used: once, and without a name of its own."""
-        if self.remaining[variable] != 1:
+        if self.remaining[variable] != 1 or variable in self.fresh:
             return False
         return variable in self.branches or not variable.hint or variable in self.returned
 
@@ -269,6 +273,16 @@ class Forward:
             depth,
             targets[0] if len(targets) == 1 else None,
         )
+        for target in targets:
+            self._read_fresh(target, depth)
+
+    def _read_fresh(self, variable: Variable, depth: int) -> None:
+        """A size that depends on data is read off as soon as there is something that has it."""
+        for name, axis in self.fresh.get(variable, ()):
+            self.sizes[name] = self.locals.fixed(name)
+            argument = self.locals.name[variable]
+            self._line(f"{self.sizes[name]} = {argument}.shape[{axis}]", depth)
+            self.remaining[variable] -= 1
 
     def _lay_out(self, before: str, code: Code, depth: int, variable: Variable | None) -> None:
         lines = lay_out(before, code, depth)

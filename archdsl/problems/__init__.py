@@ -58,6 +58,7 @@ from archdsl.problems.results import (
     wrong_result_rank,
 )
 from archdsl.problems.shapes import (
+    fresh_size_in_scan,
     input_size_mismatch,
     requirement_failed,
     requirement_not_met,
@@ -73,6 +74,7 @@ from archdsl.problems.shapes import (
     state_never_assigned,
     too_many_axes,
     unknown_dim,
+    unmet_by_data,
     untyped_model_input,
     wrong_input_count,
     wrong_input_dtype,
@@ -122,6 +124,7 @@ __all__ = [
     "empty_scope",
     "expectation_failed",
     "file_not_found",
+    "fresh_size_in_scan",
     "fused_scan",
     "hidden_character",
     "import_cycle",
@@ -182,6 +185,7 @@ __all__ = [
     "unknown_spec",
     "unknown_type",
     "unknown_weight",
+    "unmet_by_data",
     "unreachable_statement",
     "unreadable_file",
     "unsupported_by_target",
