@@ -529,6 +529,8 @@ def usable_cases(inputs: int) -> dict[tuple[tuple[str, int], ...], dict[str, lis
             continue
         if entry.op in LEFT_OUT or entry.context or 17 not in entry.opsets or not _is_known(entry):
             continue
+        if _depends_on_data(entry):
+            continue
         kinds = tuple((given[0], len(given[1])) for given in entry.inputs)
         if all(dtype in DTYPES for dtype, _ in kinds):
             found.setdefault(kinds, {}).setdefault(entry.op, []).append(entry)
@@ -546,6 +548,13 @@ def _is_known(case: harness.Case) -> bool:
             if isinstance(item, str) and item not in WORDS and "->" not in item:
                 return False
     return True
+
+
+def _depends_on_data(case: harness.Case) -> bool:
+    """Whether a size of the result is known only at run time."""
+    check = Obligations(Facts(assumptions=[Condition.parse(text) for text in case.facts]))
+    harness.build_op(case).infer(check, *harness.input_types(case))
+    return bool(check.born)
 
 
 def has_same_constants(case: harness.Case, types: Sequence[TensorType]) -> bool:

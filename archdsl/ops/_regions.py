@@ -28,7 +28,7 @@ def chunks_of(cost):
 POOL = '''
 def roi_pool(x, rois, height, width, spatial_scale):
     """The greatest value in every cell of every region [image, x1, y1, x2, y2], 0 in empty ones."""
-    images, channels, rows, columns = x.shape
+    _, channels, rows, columns = x.shape
     table = x.permute(0, 2, 3, 1).reshape(-1, channels)
     corners = rois[:, 1:] * spatial_scale
     whole = corners.trunc()
@@ -58,7 +58,7 @@ def roi_pool(x, rois, height, width, spatial_scale):
 ALIGN = '''
 def roi_align(x, rois, height, width, spatial_scale, sampling_ratio, aligned):
     """The mean of samples in every cell of every region [image, x1, y1, x2, y2]."""
-    images, channels, rows, columns = x.shape
+    _, channels, rows, columns = x.shape
     table = x.permute(0, 2, 3, 1).reshape(-1, channels)
     corners = rois[:, 1:] * spatial_scale - (0.5 if aligned else 0.0)
 
