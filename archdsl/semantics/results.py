@@ -53,15 +53,19 @@ class Results:
     def _named(self, name: str, actual: Dim, item: ReturnedValue) -> Dim:
         """The size that a result gives a name to: one from data is called that from now on."""
         builder = self._body.builder
-        fresh = {size.name for size in builder.fresh}
-        if actual.symbols.isdisjoint(fresh):
+        if not self._is_fresh(actual):
             return actual
         symbol = actual.symbol_name
         if symbol is None:
             symbol = builder.size_name(name)
-            builder.admit([FreshSize(symbol, actual.without_origin())], item.span)
+            size = actual.without_origin()
+            builder.admit([FreshSize(symbol, size)], item.span)
+            builder.facts = builder.facts.assume(Compare(Dim.symbol(symbol), "==", size))
         self._wanted.setdefault(symbol, name)
         return Dim.symbol(symbol)
+
+    def _is_fresh(self, size: Dim) -> bool:
+        return not size.symbols.isdisjoint(size.name for size in self._body.builder.fresh)
 
     def _check_type(
         self,
@@ -103,7 +107,7 @@ class Results:
         item: ReturnedValue,
         env: Environment,
     ) -> Dim:
-        """The size as it is known from now on: a model's as declared, under the user's names."""
+        """The size as it is known from now on: a model's, and one from data, as declared."""
         is_new = isinstance(written, ast.Name) and env.find(written.text) is None
         if isinstance(written, ast.Name) and is_new and binds_dim(written.text, env.file):
             size = env.variables[written.text] = self._named(written.text, actual, item)
@@ -115,8 +119,8 @@ class Results:
             raise Problem(problems.wrong_kind(written.span, "a size", describe(declared)))
         verdict = self._body.builder.facts.prove(Compare(actual, "==", declared))
         if verdict.proved:
-            is_model = self._body is self._body.program.root_body
-            return declared if is_model and actual != declared else actual
+            is_named = self._body is self._body.program.root_body or self._is_fresh(actual)
+            return declared if is_named and actual != declared else actual
         mends = self._mends(written, declared, actual, env)
         raise Problem(
             problems.signature_mismatch(
