@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from op_cases.boxes import suppress
-from op_cases.regions import roi_pool
+from op_cases.regions import roi_align, roi_pool
 from op_parity import assert_parity
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision_shim import torchvision
 
@@ -34,7 +35,7 @@ def drawn(network: api.Network, seed: int = 0) -> tuple[Any, dict[str, Tensor]]:
     for path, tensor in module.state_dict().items():
         if not tensor.is_floating_point():
             state[path] = tensor
-        elif path.endswith("running_var"):
+        elif path.endswith("running_var") or (path.endswith("weight") and tensor.dim() == 1):
             state[path] = torch.rand(tensor.shape, generator=generator) + 0.5
         else:
             fan = max(1, tensor[0].numel()) if tensor.dim() > 1 else 100
@@ -209,7 +210,12 @@ def shipped(name: str, **settings: int) -> api.Network:
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"), [("yolov1", 197_301_875), ("fast_rcnn", 134_690_729)]
+    ("name", "parameters"),
+    [
+        ("yolov1", 197_301_875),
+        ("fast_rcnn", 134_690_729),
+        ("fasterrcnn_resnet50_fpn", 41_755_286),
+    ],
 )
 def test_parameters(name: str, parameters: int) -> None:
     module = shipped(name).to_torch(device="meta")
@@ -295,3 +301,64 @@ def test_fast_rcnn_is_its_definition() -> None:
         return image, torch.cat((torch.zeros(count, 1), regions), 1)
 
     compare(network, fast_rcnn, given(97, 130, 25), given(64, 48, 1), given(32, 33, 0))
+
+
+@cache
+def torchvision_detector(most: int) -> nn.Module:
+    """torchvision's, with the fixed normalisations of its trained weights."""
+    detection, frozen = torchvision.models.detection, torchvision.ops.misc.FrozenBatchNorm2d
+    body = torchvision.models.resnet50(weights=None, norm_layer=frozen)
+    backbone = detection.backbone_utils._resnet_fpn_extractor(body, 3)
+    return detection.FasterRCNN(
+        backbone, 91, rpn_pre_nms_top_n_test=most, rpn_post_nms_top_n_test=most
+    ).eval()
+
+
+def test_faster_rcnn_has_the_weights_of_torchvision() -> None:
+    with torch.device("meta"):
+        theirs = torchvision_detector(1000).state_dict()
+    ours = shipped("fasterrcnn_resnet50_fpn").to_torch(device="meta").state_dict()
+    assert {path: x.shape for path, x in ours.items()} == {p: x.shape for p, x in theirs.items()}
+
+
+def test_faster_rcnn_finds_what_torchvision_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    detection = torchvision.models.detection
+
+    def nms(found: Tensor, scores: Tensor, threshold: float) -> Tensor:
+        kept = suppress(found.numpy(), scores.numpy(), threshold, -np.inf, None)
+        return torch.tensor(kept, dtype=torch.int64)
+
+    def align(x: Tensor, rois: Tensor, output_size: Any, spatial_scale: float, **more: int) -> Any:
+        height, width = output_size
+        return roi_align(height, width, spatial_scale, more["sampling_ratio"])(x, rois)
+
+    monkeypatch.setattr(torchvision.ops.boxes, "nms", nms)
+    monkeypatch.setattr(torchvision.ops.poolers, "roi_align", align)
+    # Offsets that keep classes apart would round what they move.
+    monkeypatch.setattr(
+        torchvision.ops.boxes,
+        "_batched_nms_coordinate_trick",
+        torchvision.ops.boxes._batched_nms_vanilla,
+    )
+
+    def reference(state: State, image: Tensor) -> Sequence[Tensor]:
+        module = torchvision_detector(30).to(image.dtype)
+        module.load_state_dict(state, strict=True)
+        with torch.inference_mode():
+            size = [(image.shape[2], image.shape[3])] * len(image)
+            images = detection.image_list.ImageList(image, size)
+            features = module.backbone(image)
+            proposals, _ = module.rpn(images, features)
+            found, _ = module.roi_heads(features, proposals, size)
+        names = ("boxes", "scores", "labels")
+        owners = [torch.full_like(one["labels"], i) for i, one in enumerate(found)]
+        return *(torch.cat([one[name] for one in found]) for name in names), torch.cat(owners)
+
+    network = api.load(shipped_models()["fasterrcnn_resnet50_fpn"], model="FasterRCNN", most=30)
+    generator = torch.Generator().manual_seed(5)
+    compare(
+        network,
+        reference,
+        (torch.randn(1, 3, 64, 96, generator=generator),),
+        (torch.randn(2, 3, 97, 81, generator=generator),),
+    )

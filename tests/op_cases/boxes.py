@@ -17,16 +17,14 @@ BATCHES = [
 ]
 
 
-def overlap(one: Any, other: Any) -> Any:
-    """Intersection over union in the precision of the corners."""
-    least = [np.minimum(box[:2], box[2:]) for box in (one, other)]
-    most = [np.maximum(box[:2], box[2:]) for box in (one, other)]
-    sides = np.maximum(np.minimum(*most) - np.maximum(*least), one.dtype.type(0))
-    areas = [np.prod(high - low) for low, high in zip(least, most, strict=True)]
-    common = sides[0] * sides[1]
-    if common <= 0:
-        return one.dtype.type(0)
-    return common / (areas[0] + areas[1] - common)
+def overlap(one: Any, others: Any) -> Any:
+    """Intersection over union of a box with others, in the precision of the corners."""
+    low, high = np.minimum(one[:2], one[2:]), np.maximum(one[:2], one[2:])
+    lows = np.minimum(others[:, :2], others[:, 2:])
+    highs = np.maximum(others[:, :2], others[:, 2:])
+    common = np.maximum(np.minimum(high, highs) - np.maximum(low, lows), 0).prod(1)
+    union = (high - low).prod() + (highs - lows).prod(1) - common
+    return np.divide(common, union, out=np.zeros_like(common), where=common > 0)
 
 
 def suppress(
@@ -39,8 +37,8 @@ def suppress(
     while left and (most is None or len(kept) < most):
         best = left.pop(0)
         kept.append(best)
-        limit = boxes.dtype.type(iou_threshold)
-        left = [place for place in left if overlap(boxes[best], boxes[place]) <= limit]
+        near = overlap(boxes[best], boxes[left]) > boxes.dtype.type(iou_threshold)
+        left = [place for place, is_near in zip(left, near, strict=True) if not is_near]
     return kept
 
 
