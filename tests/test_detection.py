@@ -214,6 +214,8 @@ def shipped(name: str, **settings: int) -> api.Network:
     [
         ("yolov1", 197_301_875),
         ("fast_rcnn", 134_690_729),
+        ("sppnet", 74_046_692),
+        ("rcnn", 57_687_524),
         ("fasterrcnn_resnet50_fpn", 41_755_286),
     ],
 )
@@ -301,6 +303,72 @@ def test_fast_rcnn_is_its_definition() -> None:
         return image, torch.cat((torch.zeros(count, 1), regions), 1)
 
     compare(network, fast_rcnn, given(97, 130, 25), given(64, 48, 1), given(32, 33, 0))
+
+
+def convolved(state: State, path: str, x: Tensor, **settings: int) -> Tensor:
+    return F.relu(F.conv2d(x, state[f"{path}.weight"], state[f"{path}.bias"], **settings))
+
+
+def linear(state: State, path: str, x: Tensor) -> Tensor:
+    return F.linear(x, state[f"{path}.weight"], state[f"{path}.bias"])
+
+
+def by_class(
+    state: State, pooled: Tensor, regions: Tensor, size: tuple[int, int] | None
+) -> Sequence[Tensor]:
+    """Two layers, support vector machines, and boxes from the pooled features."""
+    x = F.relu(linear(state, "fc7", F.relu(linear(state, "fc6", pooled))))
+    margins = linear(state, "svm", x)
+    coder = torchvision.models.detection._utils.BoxCoder((1.0, 1.0, 1.0, 1.0))
+    found = coder.decode_single(linear(state, "bbox", pooled), regions)
+    found = found.view(*margins.shape, 4)
+    if size is not None:
+        found = torchvision.ops.clip_boxes_to_image(found, size)
+    kept, best, _, kinds = detections(found.transpose(0, 1), margins.T[:, None], 0.3, 0.0)
+    return kept, best, kinds, margins
+
+
+def sppnet(state: State, image: Tensor, rois: Tensor) -> Sequence[Tensor]:
+    x = convolved(state, "conv1", image, stride=2, padding=3)
+    x = F.max_pool2d(F.local_response_norm(x, 5), 3, 2, 1)
+    x = convolved(state, "conv2", x, stride=2, padding=2)
+    x = F.max_pool2d(F.local_response_norm(x, 5), 3, 2, 1)
+    for number in (3, 4, 5):
+        x = convolved(state, f"conv{number}", x, padding=1)
+    pooled = torch.cat([roi_pool(n, n, 1 / 16)(x, rois).flatten(1) for n in (6, 3, 2, 1)], 1)
+    return by_class(state, pooled, rois[:, 1:], (image.shape[2], image.shape[3]))
+
+
+def rcnn(state: State, crops: Tensor, regions: Tensor) -> Sequence[Tensor]:
+    x = F.local_response_norm(F.max_pool2d(convolved(state, "conv1", crops, stride=4), 3, 2), 5)
+    x = convolved(state, "conv2", x, padding=2, groups=2)
+    x = F.local_response_norm(F.max_pool2d(x, 3, 2), 5)
+    x = convolved(state, "conv4", convolved(state, "conv3", x, padding=1), padding=1, groups=2)
+    x = F.max_pool2d(convolved(state, "conv5", x, padding=1, groups=2), 3, 2)
+    return by_class(state, x.flatten(1), regions, None)
+
+
+def test_sppnet_is_its_definition() -> None:
+    settings = {"base": 6, "hidden": 24, "classes": 4}
+    network = api.load(shipped_models()["sppnet"], model="SPPNet", **settings)
+
+    def given(height: int, width: int, count: int) -> Sequence[Tensor]:
+        image = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(count))
+        regions = boxes(count, count, float(min(height, width)))
+        return image, torch.cat((torch.zeros(count, 1), regions), 1)
+
+    compare(network, sppnet, given(113, 150, 20), given(64, 48, 1), given(48, 51, 0))
+
+
+def test_rcnn_is_its_definition() -> None:
+    settings = {"base": 12, "hidden": 24, "classes": 4}
+    network = api.load(shipped_models()["rcnn"], model="RCNN", **settings)
+
+    def given(count: int) -> Sequence[Tensor]:
+        crops = torch.randn(count, 3, 227, 227, generator=torch.Generator().manual_seed(count))
+        return crops, boxes(count, count)
+
+    compare(network, rcnn, given(6), given(1), given(0))
 
 
 @cache
