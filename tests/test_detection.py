@@ -138,10 +138,10 @@ def test_boxes_are_clipped_as_in_torchvision() -> None:
 def test_anchors_are_those_of_torchvision() -> None:
     network = api.load(
         IMPORT + "model m(image: [N, 3, H, W], features: [N, 8, P, Q]) -> [A, 4] {\n"
-        "  return Anchors([32, 128.0], [0.5, 1.0, 2.0])(features, image)\n}"
+        "  return Anchors(32, [0.5, 1.0, 2.0])(features, image)\n}"
     )
     generator = torchvision.models.detection.anchor_utils.AnchorGenerator(
-        ((32, 128),), ((0.5, 1.0, 2.0),)
+        ((32,),), ((0.5, 1.0, 2.0),)
     )
     images = torchvision.models.detection.image_list
 

@@ -91,9 +91,7 @@ def roi_align(x, rois, height, width, spatial_scale, sampling_ratio, aligned):
         of = image[these].repeat_interleave(tall[these].sum(1) * wide[these].sum(1))
         places = (of * rows + row_at[row]) * columns + column_at[column]
         near = row_near[row] * column_near[column]
-        found.append(
-            F.embedding_bag(places, table, begin, mode="sum", per_sample_weights=near)
-        )
+        found.append(F.embedding_bag(places, table, begin, mode="sum", per_sample_weights=near))
     found = torch.cat(found).view(len(rois), height, width, channels)
     found = found / (down * across).clamp(min=1)[:, None, None, None]
     return found.permute(0, 3, 1, 2)
