@@ -75,6 +75,8 @@ class _Checker:
 
     def _seen(self, env: Environment) -> Environment:
         variables: dict[str, Evaluated] = {"params": Dim.of(self._figures.parameters)}
+        fresh = [size.name for size in self._model.root.fresh]
+        variables |= {name: Dim.symbol(name) for name in fresh if env.find(name) is None}
         return Environment(env.file, env, variables, env.symbols)
 
     def _compare(self, chain: ast.Chain, env: Environment) -> tuple[bool, list[str]]:
@@ -105,7 +107,7 @@ class _Checker:
 
     def _macs(self, node: ast.Call, env: Environment) -> Dim:
         sizes: dict[str, Dim] = {}
-        symbols = self._model.root.symbols
+        symbols = (*self._model.root.symbols, *(size.name for size in self._model.root.fresh))
         for argument in node.arguments:
             key = argument.name.text if argument.name else ""
             value = self._body.expressions.integer(argument.value, env)

@@ -197,6 +197,15 @@ class Trial:
         types = [tensor_type(given) for given in self.case.context]
         return tuple(np.zeros(_shape(type, self.sizes), numpy_dtype(type.dtype)) for type in types)
 
+    def measured(self, types: Sequence[TensorType]) -> dict[str, int]:
+        """The sizes, with those that depend on data as the oracle's results have them."""
+        sizes = dict(self.sizes)
+        for type, real in zip(types, self.single, strict=True):
+            for dim, size in zip(type.dims, real.shape, strict=True):
+                if dim.symbol_name is not None:
+                    sizes.setdefault(dim.symbol_name, size)
+        return sizes
+
     @cached_property
     def single(self) -> tuple[torch.Tensor, ...]:
         """What the oracle gives in the types of the case."""
@@ -367,7 +376,7 @@ def export(
         graph.input(f"context_{place}", tensor_type(given))
     owned = {w.name: Operand(w.name, TensorType.of(w.dtype, *w.dims)) for w in op.weights(*types)}
     graph.reserve([*owned, "output_0"])
-    graph.enter("op", owned)
+    graph.enter("op", owned, infer(op, entry))
     outputs = as_tuple(op.onnx(graph, *operands))
     proto = graph.finish([(f"output_{place}", y) for place, y in enumerate(outputs)])
     for name in graph.used_weights:
@@ -417,8 +426,9 @@ def check_intermediates(exported: Exported, trial: Trial) -> None:
     results = session(model, optimized=False).run(names, exported.feed(trial))
     for info, array in zip(declared, results, strict=True):
         dims = info.type.tensor_type.shape.dim
+        known = trial.measured(list(exported.types.values()))
         sizes = [
-            Dim.parse(dim.dim_param).evaluate(trial.sizes) if dim.dim_param else dim.dim_value
+            Dim.parse(dim.dim_param).evaluate(known) if dim.dim_param else dim.dim_value
             for dim in dims
         ]
         assert list(array.shape) == sizes, f"{info.name} is declared {sizes}, is {array.shape}"
@@ -432,8 +442,9 @@ def check_inference(case: Case) -> None:
     for trial in trials(case):
         inferred = infer(trial.op, case)
         assert len(inferred) == len(trial.single), "another number of outputs"
+        sizes = trial.measured(inferred)
         for type, real in zip(inferred, trial.single, strict=True):
-            dims = tuple(dim.evaluate(trial.sizes) for dim in type.dims)
+            dims = tuple(dim.evaluate(sizes) for dim in type.dims)
             assert dims == tuple(real.shape), f"inferred {type} = {dims} at {trial.sizes}"
             assert f"torch.{type.dtype.value}" == str(real.dtype)
             assert len(type.axes) == type.rank

@@ -93,7 +93,8 @@ class Interpreter:
         first, *rest = target.split(".")
         names: dict[str, Any] = {"torch": torch, "nn": nn, "F": F}
         if not rest:
-            exec(self.sources[first], names)  # noqa: S102
+            for source in self.sources.values():
+                exec(source, names)  # noqa: S102
         function: Any = names[first]
         for name in rest:
             function = getattr(function, name)

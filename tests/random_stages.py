@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -29,9 +30,11 @@ EXACT = frozenset(
 """Operators whose results have the very same bits in every implementation."""
 STEPS = frozenset(
     {"floor", "ceil", "round", "sign", "floor_div", "remainder", "eq", "ne", "lt", "le", "gt"}
-    | {"ge", "argmax", "argmin", "cast"}
+    | {"ge", "argmax", "argmin", "cast", "sort", "argsort", "topk", "roi_pool", "roi_align"}
 )
 """Operators that make a jump out of a rounding error."""
+DEVIATIONS = frozenset({"std", "var"})
+"""Operators that need more than one number; torch warns of fewer."""
 POSITIVE = frozenset({"log", "log2", "sqrt", "rsqrt", "reciprocal"})
 LEFT_OUT = frozenset(
     {"isnan", "embedding", "linear", "take", "gather", "index_select", "sinusoidal_positions"}
@@ -173,6 +176,9 @@ class Machine:
                     count *= dim.evaluate(sizes)
                 if not 0 < count <= LARGEST or result.dtype.value not in DTYPES:
                     raise Rejected("too large, empty or of another type")
+                whole = self.types[inputs[0]].dims if inputs and name in DEVIATIONS else ()
+                if whole and math.prod(dim.evaluate(sizes) for dim in whole) <= count:
+                    raise Rejected("one number does not deviate")
         floating = [value for value in inputs if self.types[value].dtype.is_floating]
         if name in STEPS and not all(self.exact[value] for value in floating):
             raise Rejected("a rounding error would jump")
@@ -529,6 +535,8 @@ def usable_cases(inputs: int) -> dict[tuple[tuple[str, int], ...], dict[str, lis
             continue
         if entry.op in LEFT_OUT or entry.context or 17 not in entry.opsets or not _is_known(entry):
             continue
+        if _depends_on_data(entry):
+            continue
         kinds = tuple((given[0], len(given[1])) for given in entry.inputs)
         if all(dtype in DTYPES for dtype, _ in kinds):
             found.setdefault(kinds, {}).setdefault(entry.op, []).append(entry)
@@ -546,6 +554,13 @@ def _is_known(case: harness.Case) -> bool:
             if isinstance(item, str) and item not in WORDS and "->" not in item:
                 return False
     return True
+
+
+def _depends_on_data(case: harness.Case) -> bool:
+    """Whether a size of the result is known only at run time."""
+    check = Obligations(Facts(assumptions=[Condition.parse(text) for text in case.facts]))
+    harness.build_op(case).infer(check, *harness.input_types(case))
+    return bool(check.born)
 
 
 def has_same_constants(case: harness.Case, types: Sequence[TensorType]) -> bool:

@@ -302,12 +302,20 @@ def case_model(case: harness.Case) -> Model:
     block = Block(
         name="m",
         symbols=tuple(dict.fromkeys(d.symbol_name for t in types for d in t.dims if d.symbol_name)),
+        fresh=tuple(check.born),
         inputs=tuple(Port(name=f"x{place}", value=place) for place in range(len(types))),
         outputs=tuple(Port(name=f"y{number}", value=value) for number, value in enumerate(outputs)),
         values=tuple(values),
         members=(Member(path=member, weights=weights, span=SPAN),) if member else (),
         nodes=(
-            Node(op=op, member=member, inputs=tuple(inputs), outputs=tuple(outputs), span=SPAN),
+            Node(
+                op=op,
+                member=member,
+                inputs=tuple(inputs),
+                outputs=tuple(outputs),
+                fresh=tuple(size.name for size in check.born),
+                span=SPAN,
+            ),
         ),
         requirements=tuple(Requirement(condition=c, reason="known", span=SPAN) for c in conditions),
         span=SPAN,

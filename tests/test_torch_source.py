@@ -340,3 +340,29 @@ def test_training_cannot_be_a_label() -> None:
     model = model_of("edition 2026\nmodel net(x: [N, 4]) { x -> training: Linear(3) }")
     with pytest.raises(Unsupported, match="training"):
         emit(model)
+
+
+SHARED = """edition 2026
+block Encoder(x: [N, C, H, W]) -> [N, 8, H * W] {
+  x -> conv: Conv(8, 3, padding=1) -> BODY
+}
+model net(a: [N, 3, 8, 8], b: [N, 3, 12, 10]) -> y: [N, 8, 64], z: [N, 8, 120] {
+  encoder = Encoder()
+  return y = a -> encoder, z = b -> encoder
+}"""
+
+
+def test_an_instance_at_several_sizes_is_one_module() -> None:
+    module = load(model_of(SHARED.replace("BODY", "flatten(2)")))
+    a, b = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 12, 10)
+    conv = module.get_submodule("encoder.conv")
+    y, z = module(a, b)
+    assert torch.equal(y, conv(a).flatten(2)) and torch.equal(z, conv(b).flatten(2))
+
+
+def test_an_instance_that_would_be_two_modules_is_refused() -> None:
+    text = SHARED.replace("BODY", 'rearrange("N C h w -> N C (w h)")')
+    load(model_of(text))
+    body = 'flatten(2) -> rearrange("N C (h w) -> N C (w h)", h=H)'
+    with pytest.raises(Unsupported, match="two modules"):
+        emit(model_of(SHARED.replace("BODY", body)))

@@ -68,6 +68,7 @@ class _Writer:
         self._default_inits = _default_inits(block)
         self._applied: set[str] = set()
         self._taken = {*KEYWORDS, *STATIC_FUNCTIONS, *REGISTRY, *DType, *block.symbols}
+        self._taken.update(size.name for size in block.fresh)
         self._expressions: dict[int, str] = {}
         self._numbers: dict[str, int] = {}
         for port in block.inputs:
@@ -94,16 +95,37 @@ class _Writer:
 
     def inputs(self) -> str:
         """`image: float32[N, 3, H, W]`, for every input."""
-        return ", ".join(f"{port.name}: {self._type(port)}" for port in self._block.inputs)
+        empty = dict.fromkeys(self._block.empty)
+        written: list[str] = []
+        for port in self._block.inputs:
+            type = self._types[port.value]
+            dims = [_input_dim(dim, empty) for dim in type.dims]
+            written.append(f"{port.name}: {type.dtype}[{', '.join(dims)}]")
+        return ", ".join(written)
 
     def outputs(self) -> str:
         """`logits: float32[N, 1000]`, for every output."""
+        known = {*self._block.symbols, *(port.name for port in self._block.inputs)}
         return ", ".join(
-            f"{_training(port)}{port.name}: {self._type(port)}" for port in self._block.outputs
+            f"{_training(port)}{port.name}: {self._output_type(port, known)}"
+            for port in self._block.outputs
         )
 
-    def _type(self, port: Port) -> str:
-        return _type_text(self._types[port.value])
+    def _output_type(self, port: Port, known: set[str]) -> str:
+        """The type of an output; a size that depends on data is named by the first that has it."""
+        type, declared = self._types[port.value], self._block.type(port.value)
+        fresh = {size.name for size in self._block.fresh}
+        dims: list[str] = []
+        for dim, own in zip(type.dims, declared.dims, strict=True):
+            if own.symbols.isdisjoint(fresh):
+                dims.append(str(dim))
+                continue
+            name = own.symbol_name or (
+                "" if own.symbols <= known else self._free("Size", numbered=False)
+            )
+            known.add(name)
+            dims.append(name or str(own))
+        return f"{type.dtype}[{', '.join(dims)}]"
 
     def returned(self) -> str:
         """`logits = fc`, for every output; what a name cannot begin, the signature names alone."""
@@ -216,7 +238,9 @@ def _types(block: Block) -> Sequence[TensorType]:
     A size can be written otherwise there: `H`, where a block that halves and doubles it has
     `2*(H//2)`.
     """
-    facts = Facts(assumptions=[requirement.condition for requirement in block.requirements])
+    known = block.facts()
+    required = [requirement.condition for requirement in block.requirements]
+    facts = Facts(known.minimums, (*known.assumptions, *required))
     types = [value.type for value in block.values]
     _infer(block.nodes, facts, types)
     return types
@@ -229,14 +253,17 @@ def _infer(nodes: Sequence[Node], facts: Facts, types: list[TensorType]) -> None
             results = _infer_scan(node.scan, given, facts, types)
         else:
             assert node.op is not None
-            results = _infer_op(node.op, given, facts)
+            results = _infer_op(node.op, given, facts, node.fresh)
         for value, result in zip(node.outputs, results, strict=True):
             types[value] = result
 
 
-def _infer_op(op: Op, given: Sequence[TensorType], facts: Facts) -> Sequence[TensorType]:
+def _infer_op(
+    op: Op, given: Sequence[TensorType], facts: Facts, fresh: Sequence[str]
+) -> Sequence[TensorType]:
+    names = iter(fresh)
     try:
-        found = op.infer(Obligations(facts), *given)
+        found = op.infer(Obligations(facts, named=lambda _: next(names)), *given)
     except ShapeError as problem:
         reason = f"without the blocks' signatures it does not follow: {problem.message}"
         raise Unsupported(reason) from None
@@ -276,8 +303,13 @@ def _training(port: Port) -> str:
     return "training " if port.training else ""
 
 
-def _type_text(type: TensorType) -> str:
-    return f"{type.dtype}[{', '.join(map(str, type.dims))}]"
+def _input_dim(dim: Dim, empty: dict[str, None]) -> str:
+    """A size of an input; that it may be 0 is said where it stands first."""
+    name = dim.symbol_name
+    if name not in empty:
+        return str(dim)
+    del empty[name]
+    return f"{name} >= 0"
 
 
 def _require(requirement: Requirement) -> str:

@@ -198,7 +198,7 @@ def _metadata(model: Model) -> dict[str, str]:
 
 def _least_sizes(block: Block) -> dict[str, int]:
     """The least size of each symbol, as far as single requirements say it."""
-    least = dict.fromkeys(block.symbols, 1)
+    least = {name: 0 if name in block.empty else 1 for name in block.symbols}
     for requirement in block.requirements:
         bound = _bound(requirement.condition)
         if bound is not None and bound[0] in least:

@@ -12,6 +12,7 @@ from collections.abc import (
     Mapping,
     MutableSequence,
     Sequence,
+    Set,
 )
 from contextlib import contextmanager
 from typing import Any
@@ -54,8 +55,10 @@ class GraphBuilder:
     the rows of several weights each, those of `packings`.
     """
 
-    def __init__(self, opset: int, name: str) -> None:
+    def __init__(self, opset: int, name: str, may_be_zero: Set[str] = frozenset()) -> None:
         self._opset = opset
+        self._may_be_zero = may_be_zero
+        self._results: Sequence[TensorType] = ()
         self._graph = self._outermost = GraphProto(name=name)
         self._around: list[dict[str, TensorType]] = []
         self._types: dict[str, TensorType] = {}
@@ -94,10 +97,14 @@ class GraphBuilder:
         self.used_weights.setdefault(weight.name, weight)
         return weight
 
-    def enter(self, scope: str, weights: Mapping[str, Operand]) -> None:
-        """Begin an operator: the scope of its node names, and its weights under its own names."""
+    def enter(
+        self, scope: str, weights: Mapping[str, Operand], results: Sequence[TensorType] = ()
+    ) -> None:
+        """Begin an operator: the scope of its node names, its weights under its own names, and
+        the types of what it gives."""
         self._scope = scope
         self._weights = weights
+        self._results = results
 
     def declare(self, operand: Operand, type: TensorType) -> Operand:
         """The same tensor with its sizes written another, equal way."""
@@ -153,6 +160,10 @@ class GraphBuilder:
     @property
     def opset(self) -> int:
         return self._opset
+
+    @property
+    def results(self) -> Sequence[TensorType]:
+        return self._results
 
     def node(
         self, op_type: str, *inputs: Operand | None, type: TensorType, **attributes: Any
@@ -235,7 +246,7 @@ class GraphBuilder:
     def reshape(self, x: Operand, type: TensorType) -> Operand:
         if x.type.dims == type.dims:
             return x
-        target, allow_zero = reshape_target(x.type.dims, type.dims)
+        target, allow_zero = reshape_target(x.type.dims, type.dims, self._may_be_zero)
         if all(isinstance(size, int) for size in target):
             shape = self.constant(target, DType.INT64)
         else:

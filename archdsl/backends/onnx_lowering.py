@@ -58,7 +58,7 @@ def lower(block: Block, name: str, opset: int) -> Lowered:
 class _Lowering:
     def __init__(self, block: Block, name: str, opset: int) -> None:
         self.block = block
-        self.builder = GraphBuilder(opset, name)
+        self.builder = GraphBuilder(opset, name, block.may_be_zero)
         self.operands: dict[int, Operand] = {}
         self.weights: dict[str, Mapping[str, Operand]] = {}
         self.refusals = _clashing_names(block)
@@ -102,7 +102,8 @@ class _Lowering:
             raise InternalError("a flat block has a node that is a call")
         path = node.scope if node.member is None else node.member
         weights = None if node.member is None else self.weights[node.member]
-        self.builder.enter(path.replace(".", "/"), weights or {})
+        given = [self.block.type(value) for value in node.outputs]
+        self.builder.enter(path.replace(".", "/"), weights or {}, given)
         result = node.op.onnx(self.builder, *(self.operands[value] for value in node.inputs))
         results = result if isinstance(result, tuple) else (result,)
         for value, operand in zip(node.outputs, results, strict=True):

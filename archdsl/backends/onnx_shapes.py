@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import AbstractContextManager
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -30,15 +30,16 @@ _SCALAR = TensorType.of(DType.INT64)
 
 
 def reshape_target(
-    source: Sequence[Dim], target: Sequence[Dim]
+    source: Sequence[Dim], target: Sequence[Dim], may_be_zero: Set[str] = frozenset()
 ) -> tuple[tuple[int | Dim, ...], bool]:
     """What Reshape is told for each axis, and whether a 0 there means a size of zero.
 
     A symbolic size is copied (0) from the axis in the same place, inferred (-1) once, and
-    otherwise left to be computed.
+    otherwise left to be computed. Nothing follows from the others where one of them is zero.
     """
+    exact = tuple(dim if dim.value is None else dim.value for dim in target)
     if any(dim.value == 0 for dim in target):
-        return tuple(dim if dim.value is None else dim.value for dim in target), True
+        return exact, True
     told: list[int | Dim] = []
     for place, dim in enumerate(target):
         if dim.value is not None:
@@ -46,8 +47,12 @@ def reshape_target(
         else:
             told.append(0 if place < len(source) and source[place] == dim else dim)
     unknown = [place for place, size in enumerate(told) if isinstance(size, Dim)]
-    if unknown:
-        told[min(unknown, key=lambda place: target[place].symbol_name is not None)] = -1
+    if not unknown:
+        return tuple(told), False
+    empty = [place for place, dim in enumerate(target) if not dim.symbols.isdisjoint(may_be_zero)]
+    if len(empty) > 1 or not set(empty) <= set(unknown):
+        return exact, True
+    told[min(empty or unknown, key=lambda place: target[place].symbol_name is not None)] = -1
     return tuple(told), False
 
 

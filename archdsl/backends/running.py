@@ -57,6 +57,8 @@ def _check_input(model: Model, port: Port, array: Array, sizes: dict[str, int]) 
             raise InputsMismatchError(f"{problem}, while {name} is {sizes[name]} elsewhere")
         if dim.value is not None and dim.value != size:
             raise InputsMismatchError(problem)
+        if size == 0 and dim.symbol_name in set(model.root.symbols) - set(model.root.empty):
+            raise InputsMismatchError(f"{problem}, and {dim.symbol_name} must be at least 1")
 
 
 def output_names(model: Model) -> list[str]:

@@ -131,7 +131,7 @@ class Applications:
         ]
         if any(len(row) != len(dims[0]) for row in dims):
             return None
-        names = {n for trace in self.traces for n in (*trace.names, *trace.sizes)}
+        names = {n for trace in self.traces for n in (*trace.names, *trace.sizes, *trace.fresh)}
         shape = [_agreed([row[axis] for row in dims], names) for axis in range(len(dims[0]))]
         known = tuple(dim for dim in shape if dim is not None)
         return known if len(known) == len(shape) else None

@@ -10,8 +10,9 @@ from archdsl.backends.torch_cases import Mismatch
 from archdsl.backends.torch_merge import Wanted, merged
 from archdsl.backends.torch_replay import verify
 from archdsl.backends.torch_template import Template
-from archdsl.backends.torch_trace import Trace, is_numbered_chain, plain, trace
+from archdsl.backends.torch_trace import Trace, is_numbered_chain, plain, static_names, trace
 from archdsl.diagnostics import InternalError
+from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Block, Model, every_node
 
 
@@ -25,6 +26,8 @@ def class_templates(model: Model) -> list[Template]:
         traced[key] = trace(model, key, traced)
     for keys in _groups(model):
         traces = [traced[key] for key in keys]
+        for member in traces:
+            _demand_one_object(model, member.block, known)
         defaults = _defaults(model, keys)
         for members, template in _written_together(traces, known, defaults):
             template.name = names.claim_class(members[0].block.name)
@@ -35,6 +38,24 @@ def class_templates(model: Model) -> list[Template]:
     if len(root.outputs) > 1:
         root.output_class = names.claim_class(f"{root.name}Output")
     return templates
+
+
+def _demand_one_object(model: Model, block: Block, known: Mapping[str, Template]) -> None:
+    """An instance that is applied at several sizes must be the same module at all of them."""
+    for node in every_node(block.nodes):
+        if node.block is None or node.member is None:
+            continue
+        first = str(block.member[node.member].block)
+        template = known[first]
+        one, other = static_names(model.blocks[first]), static_names(model.blocks[node.block])
+        if known[node.block] is not template or any(
+            one.get(name) != other.get(name) for name in template.parameters
+        ):
+            raise Unsupported(
+                f"`{node.member}` in block {block.name} is applied at sizes for which PyTorch would"
+                " need two modules",
+                "give each size a layer of its own",
+            )
 
 
 _Together = tuple[Sequence[Trace], Template]
@@ -165,7 +186,10 @@ def _in_order_of_use(model: Model) -> list[str]:
 
 
 def _used(block: Block) -> list[str]:
-    return list(dict.fromkeys(m.block for m in block.members if m.block is not None))
+    """The blocks of its members, and those that they are at other sizes."""
+    called = [node.block for node in every_node(block.nodes)]
+    used = [*(member.block for member in block.members), *called]
+    return list(dict.fromkeys(key for key in used if key is not None))
 
 
 def _defaults(model: Model, keys: Sequence[str]) -> dict[str, Any]:

@@ -131,3 +131,10 @@ def run_time_sizes(expression: Any) -> Iterator[str]:
 def reads_device(expression: Any) -> bool:
     """Whether an expression asks for the device."""
     return any(isinstance(leaf, Device) for leaf in leaves(expression))
+
+
+def negated(condition: Code) -> str:
+    """A condition the other way round."""
+    if condition.text.endswith(" is not None"):
+        return condition.text.replace(" is not None", " is None")
+    return prefix("not", condition).text

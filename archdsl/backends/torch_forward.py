@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from archdsl.backends.torch_expression import Place, reads_device, run_time_sizes, unpacked
+from archdsl.backends.torch_expression import Place, negated, reads_device, run_time_sizes, unpacked
 from archdsl.backends.torch_formula import Formula
-from archdsl.backends.torch_layout import INDENT, Code, call, fits, lay_out, prefix, tuple_of
+from archdsl.backends.torch_layout import INDENT, Code, call, fits, lay_out, tuple_of
 from archdsl.backends.torch_lowering import reads
 from archdsl.backends.torch_names import ClassNames
 from archdsl.backends.torch_template import (
@@ -196,7 +196,7 @@ class Forward:
 
     def _may_wait(self, variable: Variable) -> bool:
         """Whether a value is written where it is used: once, and without a name of its own."""
-        if self.remaining[variable] != 1:
+        if self.remaining[variable] != 1 or variable in self.locals.fresh:
             return False
         return variable in self.branches or not variable.hint or variable in self.returned
 
@@ -269,6 +269,15 @@ class Forward:
             depth,
             targets[0] if len(targets) == 1 else None,
         )
+        for target in targets:
+            self._read_fresh(target, depth)
+
+    def _read_fresh(self, variable: Variable, depth: int) -> None:
+        """A size that depends on data is read off as soon as there is something that has it."""
+        for name, axis in self.locals.fresh.get(variable, ()):
+            self.sizes[name] = self.locals.fixed(name)
+            self._line(f"{self.sizes[name]} = {self.locals.name[variable]}.shape[{axis}]", depth)
+            self.remaining[variable] -= 1
 
     def _lay_out(self, before: str, code: Code, depth: int, variable: Variable | None) -> None:
         lines = lay_out(before, code, depth)
@@ -456,7 +465,7 @@ class Forward:
             if otherwise:
                 self._line("else:", depth)
         elif otherwise:
-            self._line(f"if {_negated(condition)}:", depth)
+            self._line(f"if {negated(condition)}:", depth)
         self.lines += otherwise
 
     def _arm(
@@ -485,9 +494,3 @@ class Forward:
         if condition in self.conditions:
             return Code(self.conditions[condition])
         return condition.code(variables)
-
-
-def _negated(condition: Code) -> str:
-    if condition.text.endswith(" is not None"):
-        return condition.text.replace(" is not None", " is None")
-    return prefix("not", condition).text

@@ -95,8 +95,20 @@ class _Merger:
             weights=self._weights(),
             is_chain=self.is_chain,
         )
+        template.fresh = self._fresh(template, flow)
         self._set_parameters(template)
         return template
+
+    def _fresh(self, template: Template, flow: Applications) -> dict[str, tuple[Variable, int]]:
+        """Those sizes from data that something is told."""
+        if not self.traces[0].fresh:
+            return {}
+        found: dict[str, tuple[Variable, int]] = {}
+        for name in names_in(template):
+            if all(name in traced.fresh for traced in self.traces) and name not in found:
+                values = {case: self._trace(case).fresh[name][0] for case in self.cases}
+                found[name] = flow.read(values), self.traces[0].fresh[name][1]
+        return found
 
     def _constructions(self) -> list[Construction]:
         sink = Constructions(

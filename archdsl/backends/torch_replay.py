@@ -87,6 +87,9 @@ class _Replay:
                 raise Mismatch(f"output {output.name}")
         if self.left:
             raise Mismatch("something is not applied")
+        for name, (variable, axis) in self.template.fresh.items():
+            if block.type(self.value[variable]).dims[axis].symbol_name != name:
+                raise Mismatch(f"size {name}")
 
     def _one(self, value: int) -> int:
         return self.same.get(value, value)

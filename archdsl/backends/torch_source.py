@@ -40,7 +40,7 @@ def emit(model: Model) -> str:
 
 
 def _functions(model: Model, classes: list[list[str]]) -> list[list[str]]:
-    """The functions of operators that the classes call."""
+    """The functions of operators that the classes call, and those that these call."""
     ops = {
         type(node.op)
         for block in model.blocks.values()
@@ -48,9 +48,14 @@ def _functions(model: Model, classes: list[list[str]]) -> list[list[str]]:
         if node.op is not None
     }
     sources = {name: source for op in ops for name, source in op.torch_functions.items()}
-    text = "\n".join(line for lines in classes for line in lines)
-    used = [name for name in sorted(sources) if re.search(rf"\b{name}\(", text)]
-    return [sources[name].strip().splitlines() for name in used]
+    waiting = ["\n".join(line for lines in classes for line in lines)]
+    used: set[str] = set()
+    while waiting:
+        text = waiting.pop()
+        found = {name for name in sources if re.search(rf"\b{name}\(", text)} - used
+        used |= found
+        waiting += [sources[name] for name in found]
+    return [sources[name].strip().splitlines() for name in sorted(used)]
 
 
 def root_class(source: str) -> str:

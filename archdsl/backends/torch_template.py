@@ -7,7 +7,7 @@ Leaves are formulas: sizes over the class's parameters and loop variables (`Dim`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from archdsl.backends.torch_formula import Formula
@@ -210,6 +210,10 @@ class Template:
     ranks: Sequence[int]
     """How many axes each input has."""
     outputs: Sequence[Output]
+    fresh: Mapping[str, tuple[Variable, int]] = field(
+        default_factory=dict[str, tuple[Variable, int]]
+    )
+    """Sizes that depend on data and are used: what they are read off, and the axis."""
     weights: Sequence[Weight] = ()
     is_chain: bool = False
     """Whether it is nothing but its layers 0, 1, 2 … one after the other."""

@@ -74,6 +74,8 @@ class Trace:
     made: dict[str, Made] = field(default_factory=dict[str, Made])
     steps: list[Step] = field(default_factory=list[Step])
     alias: dict[int, int] = field(default_factory=dict[int, int])
+    fresh: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    """Sizes that depend on data: the value that first has it, and the axis."""
     types: list[TensorType] = field(default_factory=list[TensorType])
     """The types of all values; their sizes remember the formulas they came from."""
 
@@ -169,6 +171,17 @@ class _Tracer:
             self._add(node, functions)
         for port in self.block.outputs:
             self._materialise(port.value, ())
+        self.trace.fresh.update(self._fresh_sizes())
+
+    def _fresh_sizes(self) -> Iterator[tuple[str, tuple[int, int]]]:
+        """Where each size that depends on data can be read off first."""
+        waiting = {size.name for size in self.block.fresh}
+        for node in self.block.nodes if waiting else ():
+            for value in node.outputs:
+                for axis, dim in enumerate(self.block.type(value).dims):
+                    if dim.symbol_name in waiting:
+                        waiting.discard(dim.symbol_name)
+                        yield dim.symbol_name, (self.trace.value(value), axis)
 
     def _remember_sizes(self, nodes: Sequence[Node]) -> None:
         """Let sizes carry on the formulas of the attributes and sizes they were made of."""

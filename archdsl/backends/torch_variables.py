@@ -29,6 +29,11 @@ class Locals:
         self.occupant: dict[str, Variable] = {}
         self.remaining = count_reads(template)
         """How often each value has still to be read."""
+        self.fresh: dict[Variable, list[tuple[str, int]]] = {}
+        """The sizes that are read off a value, as they depend on data, and their axes."""
+        for name, (variable, axis) in template.fresh.items():
+            self.fresh.setdefault(variable, []).append((name, axis))
+            self.remaining[variable] += 1
         self.hints = _hints(template, self.remaining)
         self.desired: dict[Variable, str] = {}
         """Under which name the end of a loop pass or a branch wants a value."""

@@ -163,6 +163,11 @@ class OnnxGraph(Protocol):
         """The opset of the default domain that is being emitted."""
         ...
 
+    @property
+    def results(self) -> Sequence[TensorType]:
+        """The types of what the operator gives, for sizes that depend on data."""
+        ...
+
     def node(
         self, op_type: str, *inputs: Operand | None, type: TensorType, **attributes: Any
     ) -> Operand:

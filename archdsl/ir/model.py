@@ -24,8 +24,10 @@ from pydantic import (
 )
 
 from archdsl.ir.dims import Dim
+from archdsl.ir.obligations import FreshSize
 from archdsl.ir.op import REGISTRY, Op, Weight
-from archdsl.ir.proof import Condition
+from archdsl.ir.proof import Compare, Condition, Facts
+from archdsl.ir.solver import Effort
 from archdsl.ir.types import TensorType
 from archdsl.source import Span
 
@@ -217,7 +219,9 @@ class Node(_Frozen):
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     dims: tuple[tuple[str, Dim], ...] = ()
-    """For a block: each of its symbols in the caller's terms."""
+    """For a block: each of its symbols and fresh sizes in the caller's terms."""
+    fresh: tuple[str, ...] = ()
+    """For an operator: the sizes that come to be here, in the order in which it asks for them."""
     scope: str = ""
     """The labelled scope a function stands in, for node names."""
     origins: tuple[Origin, ...] = ()
@@ -266,6 +270,10 @@ class Block(_Frozen):
     arguments: tuple[Argument, ...] = ()
     symbols: tuple[str, ...] = ()
     """Sizes that stay symbolic, each exactly the size of some input axis."""
+    empty: tuple[str, ...] = ()
+    """Those of the symbols that may be 0; all others are at least 1."""
+    fresh: tuple[FreshSize, ...] = ()
+    """Sizes that come to be inside and depend on data; each is that of some value's axis."""
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     values: tuple[Value, ...]
@@ -280,6 +288,19 @@ class Block(_Frozen):
     def type(self, value: int) -> TensorType:
         """The type of a value by its number."""
         return self.values[value].type
+
+    @property
+    def may_be_zero(self) -> frozenset[str]:
+        """All sizes, given and fresh, that may be 0."""
+        return frozenset([*self.empty, *(size.name for size in self.fresh)])
+
+    def facts(self, effort: Effort | None = None) -> Facts:
+        """What is known of its sizes, whatever it requires."""
+        names = (*self.symbols, *(size.name for size in self.fresh))
+        zero = self.may_be_zero
+        minimums = {name: 0 if name in zero else 1 for name in names}
+        bounds = [Compare(Dim.symbol(size.name), "<=", size.most) for size in self.fresh]
+        return Facts(minimums, bounds, effort)
 
     @cached_property
     def member(self) -> Mapping[str, Member]:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from archdsl.ir.dims import Dim
 from archdsl.ir.proof import Compare, Condition, Facts, Verdict
 from archdsl.ir.types import ShapeError
+
+
+@dataclass(frozen=True, slots=True)
+class FreshSize:
+    """A size that depends on data, such as how many boxes are kept: from 0 up to a bound."""
+
+    name: str
+    most: Dim
 
 
 @dataclass(slots=True)
@@ -19,6 +28,15 @@ class Obligations:
 
     facts: Facts
     deferred: list[tuple[Condition, str]] = field(default_factory=list[tuple[Condition, str]])
+    named: Callable[[str], str] = str
+    """The name of a fresh size, from what it counts."""
+    born: list[FreshSize] = field(default_factory=list[FreshSize])
+
+    def fresh(self, counted: str, most: Dim) -> Dim:
+        """A size that depends on data; it must be that of an axis of an output."""
+        size = FreshSize(self.named(counted), most)
+        self.born.append(size)
+        return Dim.symbol(size.name)
 
     def equal(self, left: Dim, right: Dim) -> bool:
         """Whether two sizes are the same for every admissible size."""
@@ -70,6 +88,9 @@ class Settled(Obligations):
 
     def demand_at_least(self, dim: Dim, bound: int, message: str) -> None:
         return
+
+    def fresh(self, counted: str, most: Dim) -> Dim:
+        return Dim.symbol(counted)
 
 
 SETTLED = Settled(Facts())

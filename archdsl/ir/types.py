@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -103,6 +103,12 @@ class TensorType:
         dims = list(self.dims)
         dims[axis] = Dim.of(dim)
         return TensorType(self.dtype, tuple(dims), self.axes)
+
+    def substitute(self, sizes: Mapping[str, Dim]) -> TensorType:
+        """The type with sizes put in the place of symbols."""
+        if all(dim.symbols.isdisjoint(sizes) for dim in self.dims):
+            return self
+        return TensorType(self.dtype, tuple(dim.substitute(sizes) for dim in self.dims), self.axes)
 
     def with_dtype(self, dtype: DType) -> TensorType:
         return self if dtype is self.dtype else TensorType(dtype, self.dims, self.axes)

@@ -336,6 +336,9 @@ def _solved(check: Obligations, wanted: Shape, dims: Shape, x: TensorType) -> Sh
         raise ShapeError(f"-1 can be anything in {listed}", attribute="shape")
     sizes = list(wanted)
     if free:
+        check.demand_at_least(
+            known, 1, f"-1 can be anything in {listed} where {known} is 0; write the size"
+        )
         sizes[free[0]] = total // known
         known = known * sizes[free[0]]
     check.demand_equal(

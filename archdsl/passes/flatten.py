@@ -182,6 +182,7 @@ class _Flat:
             "member": member,
             "inputs": inputs,
             "outputs": tuple(call.values[value] for value in node.outputs),
+            "fresh": tuple(str(call.dim(Dim.symbol(name))) for name in node.fresh),
             "scope": _join(call.prefix, node.scope),
             "origins": (),
             "frames": (),
@@ -297,7 +298,7 @@ def _renumbered(call: _Call, values: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(call.values[value] for value in values)
 
 
-_ABOUT = ("name", "doc", "arguments", "symbols", "requirements", "span")
+_ABOUT = ("name", "doc", "arguments", "symbols", "empty", "fresh", "requirements", "span")
 
 
 def _join(prefix: str, path: str) -> str:

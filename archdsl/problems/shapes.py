@@ -235,6 +235,28 @@ def size_too_large(
     )
 
 
+def unmet_by_data(span: Span, size: str, condition: str, reason: str) -> Diagnostic:
+    return Diagnostic(
+        "data-dependent-size",
+        f"{reason}; but `{size}` depends on data and may be 0",
+        span,
+        label=f"needs {condition}",
+        help=(
+            "no input can promise this: pad with something that is always there (`concat`, `pad`),"
+            " or compute it in another way",
+        ),
+    )
+
+
+def fresh_size_in_scan(span: Span) -> Diagnostic:
+    return Diagnostic(
+        "data-dependent-size",
+        "the size of this result depends on data, and would be another in every step of the scan",
+        span,
+        help=("compute it before or after the scan, for all steps at once",),
+    )
+
+
 def scan_counts(span: Span, elements: int, sequences: int) -> Diagnostic:
     return Diagnostic(
         "scan-counts",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from archdsl import problems
 from archdsl.diagnostics import Diagnostics, Label
 from archdsl.ir import tracing
-from archdsl.ir.conditions import Condition
+from archdsl.ir.conditions import Compare, Condition
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import (
     Argument,
@@ -22,6 +22,7 @@ from archdsl.ir.model import (
     Scan,
     Value,
 )
+from archdsl.ir.obligations import FreshSize
 from archdsl.ir.op import Op, Weight
 from archdsl.ir.proof import Facts
 from archdsl.ir.types import TensorType
@@ -55,6 +56,11 @@ class BlockBuilder:
     producer: dict[int, Node] = field(default_factory=dict[int, Node])
     block_names: dict[str, str] = field(default_factory=dict[str, str])
     """Block key to block name, for messages."""
+    fresh: list[FreshSize] = field(default_factory=list[FreshSize])
+    sizes: set[str] = field(default_factory=set[str])
+    """Names that no further size can have."""
+    scanning: int = 0
+    """How many scans are open, whose steps all have the same sizes."""
     flat_nodes: int = 0
     _traced: tracing.Values | None = None
 
@@ -134,6 +140,7 @@ class BlockBuilder:
         *,
         member: str | None = None,
         origins: tuple[Origin, ...] = (),
+        fresh: tuple[str, ...] = (),
     ) -> tuple[Tensor, ...]:
         """Append the application of an operator."""
         outputs = tuple(self.add_value(type, span) for type in types)
@@ -143,6 +150,7 @@ class BlockBuilder:
                 member=member,
                 inputs=tuple(tensor.index for tensor in inputs),
                 outputs=tuple(tensor.index for tensor in outputs),
+                fresh=fresh,
                 scope=self.names.prefix.rstrip("."),
                 origins=origins,
                 frames=self.frames,
@@ -197,10 +205,12 @@ class BlockBuilder:
     def region(self) -> Generator[list[Node]]:
         """Nodes added inside are collected apart."""
         before, self.nodes = self.nodes, []
+        self.scanning += 1
         try:
             yield self.nodes
         finally:
             self.nodes = before
+            self.scanning -= 1
 
     def _add_node(self, node: Node) -> None:
         for output in node.outputs:
@@ -233,8 +243,48 @@ class BlockBuilder:
         """Make a condition a precondition of the block, and a fact from here on."""
         if self.facts.prove(condition).proved:
             return
+        dependent = sorted(condition.symbols.intersection(size.name for size in self.fresh))
+        if dependent:
+            raise Problem(problems.unmet_by_data(span, dependent[0], str(condition), reason))
         self.requirements.append(Requirement(condition=condition, reason=reason, span=span))
         self.facts = self.facts.assume(condition)
+
+    # ------------------------------------------------------------------------- sizes from data
+
+    def size_name(self, counted: str) -> str:
+        """A name that no size has, from what the size counts."""
+        name, number = counted, 1
+        while name in self.sizes:
+            number += 1
+            name = f"{counted}_{number}"
+        self.sizes.add(name)
+        return name
+
+    def admit(self, born: Iterable[FreshSize], span: Span) -> None:
+        """Take in sizes that depend on data, and what is known of them."""
+        for size in born:
+            if self.scanning:
+                raise Problem(problems.fresh_size_in_scan(span))
+            self.fresh.append(size)
+            self.facts = self.facts.with_symbol(size.name, 0)
+            self.facts = self.facts.assume(Compare(Dim.symbol(size.name), "<=", size.most))
+
+    def rename_sizes(self, wanted: Mapping[str, str]) -> None:
+        """Call sizes from data as the signature does."""
+        if not wanted:
+            return
+        self.sizes.update(wanted.values())
+        names = dict(wanted)
+        for size in self.fresh:
+            if size.name not in wanted and size.name in wanted.values():
+                names[size.name] = self.size_name(size.name)
+        sizes = {name: Dim.symbol(new) for name, new in names.items()}
+        self.fresh = [
+            FreshSize(names.get(size.name, size.name), size.most.substitute(sizes))
+            for size in self.fresh
+        ]
+        self.values = [replace(value, type=value.type.substitute(sizes)) for value in self.values]
+        self.nodes = [_renamed(node, sizes) for node in self.nodes]
 
     # ------------------------------------------------------------------------------ reasons
 
@@ -263,3 +313,21 @@ class BlockBuilder:
         if node.member is not None:
             return f"`{node.op.layer}`"
         return f"`{node.op.function or node.op.layer}`"
+
+
+def _renamed(node: Node, sizes: Mapping[str, Dim]) -> Node:
+    """A node with its sizes called otherwise; scans nest no deeper than brackets."""
+    scan = node.scan
+    if scan is not None:
+        inner = tuple(_renamed(step, sizes) for step in scan.nodes)
+        scan = scan.model_copy(update={"length": _called(scan.length, sizes), "nodes": inner})
+    changes = {
+        "scan": scan,
+        "dims": tuple((name, _called(dim, sizes)) for name, dim in node.dims),
+        "fresh": tuple(str(_called(Dim.symbol(name), sizes)) for name in node.fresh),
+    }
+    return node.model_copy(update=changes)
+
+
+def _called(dim: Dim, sizes: Mapping[str, Dim]) -> Dim:
+    return dim if dim.symbols.isdisjoint(sizes) else dim.substitute(sizes)

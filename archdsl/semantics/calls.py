@@ -251,7 +251,7 @@ class Calls:
         tensors = self._as_tensors(operands)
         self._check_arity(operator, template, len(tensors))
         types = [self._body.builder.type(tensor) for tensor in tensors]
-        results = self._infer(op, template, types, tensors)
+        results, fresh = self._infer(op, template, types, tensors)
         origins = attribute_origins(operator, positional, keywords)
         span = template.span
         if template.as_layer:
@@ -266,7 +266,9 @@ class Calls:
             raise Problem(problems.label_on_function(span, label, template.name))
         builder = self._body.builder
         member = path if template.as_layer else None
-        outputs = builder.add_op(op, tensors, results, span, member=member, origins=origins)
+        outputs = builder.add_op(
+            op, tensors, results, span, member=member, origins=origins, fresh=fresh
+        )
         self._body.program.count_nodes(1, span)
         return outputs[0] if len(outputs) == 1 else Tensors(outputs, op.leading_outputs)
 
@@ -290,7 +292,7 @@ class Calls:
         op = REGISTRY["constant"].model_validate({"value": number, "dtype": dtype})
         given = Given(value, span)
         origins = attribute_origins(REGISTRY["constant"], (), {"value": given})
-        results = self._infer(op, Template(type(op), span), [], [])
+        results, _ = self._infer(op, Template(type(op), span), [], [])
         return self._body.builder.add_op(op, (), results, span, origins=origins)[0]
 
     def _check_arity(self, operator: type[Op], template: Template, count: int) -> None:
@@ -302,9 +304,10 @@ class Calls:
 
     def _infer(
         self, op: Op, template: Template, types: list[TensorType], tensors: list[Tensor]
-    ) -> tuple[TensorType, ...]:
+    ) -> tuple[tuple[TensorType, ...], tuple[str, ...]]:
+        """The types of the outputs, and the names of the sizes that come to be there."""
         builder = self._body.builder
-        check = Obligations(builder.facts)
+        check = Obligations(builder.facts, named=builder.size_name)
         try:
             results = op.infer(check, *types)
         except ShapeError as error:
@@ -318,7 +321,8 @@ class Calls:
         self._check_size(results, template)
         for condition, message in check.deferred:
             builder.require(condition, f"{template.name}: {message}", template.span)
-        return results
+        builder.admit(check.born, template.span)
+        return results, tuple(size.name for size in check.born)
 
     def _check_size(self, results: Sequence[TensorType], template: Template) -> None:
         """Many outputs cost steps; what has more axes than PyTorch takes is refused."""

@@ -306,6 +306,7 @@ class Program:
             id(block.definition),
             tuple((name, static_key(value)) for name, value in arguments.items()),
             tuple((shape.type.dtype, shape.type.dims, shape.type.axes) for shape in binding.inputs),
+            frozenset(binding.empty),
         )
         if any(block.definition is other.block.definition for other in self._expanding):
             names = [other.block.name for other in self._expanding] + [block.name]
@@ -327,8 +328,9 @@ class Program:
     def _expand(self, application: Application, binding: Binding) -> tuple[Block, int] | None:
         block, arguments = application.block, application.arguments
         builder = BlockBuilder(self.diagnostics, Facts(effort=self.spent.effort))
+        builder.sizes = {*binding.symbols, *arguments}
         for name in binding.symbols:
-            builder.facts = builder.facts.with_symbol(name)
+            builder.facts = builder.facts.with_symbol(name, 0 if name in binding.empty else 1)
         body = Body(self, builder)
         env = self._environment(block, arguments, binding, builder)
         if not self._expanding:
@@ -404,6 +406,8 @@ class Program:
             doc=block.definition.doc,
             arguments=tuple(static_argument(name, value) for name, value in arguments.items()),
             symbols=tuple(binding.symbols),
+            empty=tuple(name for name in binding.symbols if name in binding.empty),
+            fresh=tuple(builder.fresh),
             inputs=inputs,
             outputs=self._outputs(block, returned),
             values=tuple(builder.values),
@@ -461,9 +465,7 @@ class Program:
         body = self.root_body
         assert body is not None
         written = {statement.span for statement in body.requires}
-        facts = Facts(effort=self.spent.effort)
-        for name in block.symbols:
-            facts = facts.with_symbol(name)
+        facts = block.facts(self.spent.effort)
         derived: list[Requirement] = []
         for requirement in block.requirements:
             if requirement.span in written:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from archdsl import problems
 from archdsl.ir.conditions import Compare
 from archdsl.ir.dims import Dim, ceildiv
+from archdsl.ir.obligations import FreshSize
 from archdsl.ir.types import TensorType
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment, ReturnedValue
@@ -23,6 +24,8 @@ class Results:
 
     def __init__(self, body: Body) -> None:
         self._body = body
+        self._wanted: dict[str, str] = {}
+        """What sizes from data are called by the signature."""
 
     def check(
         self, definition: ast.Definition, returned: list[ReturnedValue], env: Environment
@@ -44,7 +47,25 @@ class Results:
                 raise Problem(problems.result_training_differs(item.span, result.training))
             self._check_type(definition, result, item, env)
             named.append(ReturnedValue(declared or item.name, item.value, item.training, item.span))
+        self._body.builder.rename_sizes(self._wanted)
         return named
+
+    def _named(self, name: str, actual: Dim, item: ReturnedValue) -> Dim:
+        """The size that a result gives a name to: one from data is called that from now on."""
+        builder = self._body.builder
+        if not self._is_fresh(actual):
+            return actual
+        symbol = actual.symbol_name
+        if symbol is None:
+            symbol = builder.size_name(name)
+            size = actual.without_origin()
+            builder.admit([FreshSize(symbol, size)], item.span)
+            builder.facts = builder.facts.assume(Compare(Dim.symbol(symbol), "==", size))
+        self._wanted.setdefault(symbol, name)
+        return Dim.symbol(symbol)
+
+    def _is_fresh(self, size: Dim) -> bool:
+        return not size.symbols.isdisjoint(size.name for size in self._body.builder.fresh)
 
     def _check_type(
         self,
@@ -86,11 +107,11 @@ class Results:
         item: ReturnedValue,
         env: Environment,
     ) -> Dim:
-        """The size as it is known from now on: a model's as declared, under the user's names."""
+        """The size as it is known from now on: a model's, and one from data, as declared."""
         is_new = isinstance(written, ast.Name) and env.find(written.text) is None
         if isinstance(written, ast.Name) and is_new and binds_dim(written.text, env.file):
-            env.variables[written.text] = actual
-            return actual
+            size = env.variables[written.text] = self._named(written.text, actual, item)
+            return size
         declared = self._body.expressions.evaluate(written, env)
         if isinstance(declared, Unknown):
             return actual
@@ -98,8 +119,8 @@ class Results:
             raise Problem(problems.wrong_kind(written.span, "a size", describe(declared)))
         verdict = self._body.builder.facts.prove(Compare(actual, "==", declared))
         if verdict.proved:
-            is_model = self._body is self._body.program.root_body
-            return declared if is_model and actual != declared else actual
+            is_named = self._body is self._body.program.root_body or self._is_fresh(actual)
+            return declared if is_named and actual != declared else actual
         mends = self._mends(written, declared, actual, env)
         raise Problem(
             problems.signature_mismatch(

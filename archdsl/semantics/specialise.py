@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from archdsl import problems
 from archdsl.ir.conditions import Compare
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import Argument, Block, Requirement
+from archdsl.ir.obligations import FreshSize
 from archdsl.ir.types import MOST_AXES, DType, TensorType
 from archdsl.semantics.parameters import (
     bind_parameters,
@@ -53,6 +54,8 @@ class Binding:
     """Every named dim of the signature: a symbol, or a constant that remembers its name."""
     axes: dict[str, str | None]
     """The block's axis names in the caller's terms."""
+    empty: set[str] = field(default_factory=set[str])
+    """Symbols that may be 0."""
 
 
 def apply_block(
@@ -90,7 +93,8 @@ def apply_block(
         body.program.check_same_weights(builder.members[path].block or "", key, path, span)
     builder.block_names[key] = callee.name
     _take_requirements(body, callee, binding, span)
-    origins = dict(binding.symbols)
+    symbols = {**binding.symbols, **_fresh_sizes(body, callee, binding, span)}
+    origins = dict(symbols)
     for name, value in arguments.items():
         if isinstance(value, Dim):
             origins[name] = value.origin
@@ -98,9 +102,11 @@ def apply_block(
         if name not in origins:
             origins[name] = size
     results = [
-        _in_callers_terms(callee.type(port.value), binding, origins) for port in callee.outputs
+        _in_callers_terms(callee.type(port.value), symbols, binding.axes, origins)
+        for port in callee.outputs
     ]
-    dims = tuple((name, binding.symbols[name].without_origin()) for name in callee.symbols)
+    names = (*callee.symbols, *(size.name for size in callee.fresh))
+    dims = tuple((name, symbols[name].without_origin()) for name in names)
     outputs = builder.add_call(key, path, tensors, results, dims, span)
     body.program.count_call(builder, key, span)
     return outputs[0] if len(outputs) == 1 else Tensors(outputs)
@@ -113,10 +119,26 @@ def _written(arguments: Mapping[str, Evaluated], defaults: frozenset[str]) -> tu
     )
 
 
-def _in_callers_terms(type: TensorType, binding: Binding, origins: Mapping[str, Dim]) -> TensorType:
-    dims = tuple(dim.substitute(binding.symbols, origins) for dim in type.dims)
-    axes = tuple(binding.axes.get(axis, axis) if axis else None for axis in type.axes)
-    return TensorType(type.dtype, dims, axes)
+def _fresh_sizes(body: Body, callee: Block, binding: Binding, span: Span) -> dict[str, Dim]:
+    """For each size that depends on data in a block, one of the caller's: every call has others."""
+    sizes, born = dict(binding.symbols), list[FreshSize]()
+    for size in callee.fresh:
+        name = body.builder.size_name(size.name)
+        sizes[size.name] = Dim.symbol(name)
+        born.append(FreshSize(name, size.most.substitute(sizes)))
+    body.builder.admit(born, span)
+    return {size.name: sizes[size.name] for size in callee.fresh}
+
+
+def _in_callers_terms(
+    type: TensorType,
+    symbols: Mapping[str, Dim],
+    axes: Mapping[str, str | None],
+    origins: Mapping[str, Dim],
+) -> TensorType:
+    dims = tuple(dim.substitute(symbols, origins) for dim in type.dims)
+    names = tuple(axes.get(axis, axis) if axis else None for axis in type.axes)
+    return TensorType(type.dtype, dims, names)
 
 
 def _take_requirements(body: Body, callee: Block, binding: Binding, span: Span) -> None:
@@ -163,11 +185,35 @@ def bind_inputs(
         for mine, theirs in zip(shape.type.axes, type.axes, strict=True):
             if mine is not None:
                 binding.axes.setdefault(mine, theirs)
+    binding.empty = {name for name, dim in binding.symbols.items() if _may_be_zero(body, dim)}
     return binding
 
 
+def _may_be_zero(body: Body, dim: Dim) -> bool:
+    facts = body.builder.facts
+    least = facts.range_of(dim)[0]
+    if least is not None and least >= 1:
+        return False
+    return not facts.prove(Compare(dim.without_origin(), ">=", Dim.of(1))).proved
+
+
+def input_dims(type: ast.Type) -> list[ast.Expression | ast.Ellipsis]:
+    """The sizes an input is written with; of `R >= 0` the name."""
+    dims = type.dims or ()
+    return [dim if isinstance(dim, ast.Ellipsis) else _zero_allowed(dim) or dim for dim in dims]
+
+
+def _zero_allowed(dim: ast.Expression) -> ast.Name | None:
+    """The name in `R >= 0`, which is how a signature lets a size be 0."""
+    if not isinstance(dim, ast.Chain) or [symbol for symbol, _ in dim.rest] != [">="]:
+        return None
+    bound = dim.rest[0][1]
+    is_zero = isinstance(bound, ast.Integer) and bound.value == 0
+    return dim.first if is_zero and isinstance(dim.first, ast.Name) else None
+
+
 def _named_dims(port: ast.Parameter) -> list[str]:
-    dims = (port.type.dims if port.type else None) or ()
+    dims = input_dims(port.type) if port.type else ()
     return [dim.text for dim in dims if isinstance(dim, ast.Name)]
 
 
@@ -200,7 +246,7 @@ def _typed(
     span: Span,
 ) -> InputShape:
     assert port.type is not None
-    written = port.type.dims or ()
+    written = input_dims(port.type)
     name = port.name.text
     if port.type.name is not None and port.type.name != type.dtype.value:
         raise Problem(problems.wrong_input_dtype(span, block.name, name, port.type.name, type))
@@ -309,10 +355,12 @@ def model_inputs(
         refuse_many_axes(port.name.text, port.type)
         dims: list[Dim] = []
         axes: list[str | None] = []
-        for pattern in port.type.dims:
+        for pattern, written in zip(input_dims(port.type), port.type.dims, strict=True):
             if isinstance(pattern, ast.Ellipsis):
                 raise Problem(problems.untyped_model_input(port.span, block.name, port.name.text))
             dims.append(_model_dim(body, block, pattern, binding, arguments, fixed))
+            if pattern is not written and dims[-1].symbol_name is not None:
+                binding.empty.add(dims[-1].symbol_name)
             axes.append(pattern.text if isinstance(pattern, ast.Name) else None)
         dtype = dtype_named(port.type)
         binding.inputs.append(
