@@ -75,6 +75,10 @@ class StepGraph:
 
     # -------------------------------------------------------------------------- what operators ask
 
+    @property
+    def results(self) -> NoReturn:
+        raise Unsupported("sizes that depend on data are no algebra")
+
     def node(
         self, op_type: str, *inputs: Operand | None, type: TensorType, **attributes: Any
     ) -> Operand:
