@@ -77,7 +77,7 @@ def exported(name: str) -> bytes:
 def skeleton(name: str, **sizes: int) -> onnx.ModelProto:
     """Its export without the weights."""
     model = archdsl.load(name, dims=sizes).ir
-    return prepare(Request(model, None, 17, 0, True, False))[0]
+    return prepare(Request(model, None, 17, 0, True, True, False))[0]
 
 
 def optimized(model: bytes, level: Any, path: Path) -> int:

@@ -131,7 +131,7 @@ def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 @pytest.mark.parametrize(("name", "opset", "torchs"), BARS)
 def test_two_thirds_of_torchs_nodes(name: str, opset: int, torchs: int) -> None:
     network = api.load(SPECS[name], layers=12, heads=12, width=768)
-    graph = prepare(Request(network.ir, None, opset, 0, True, False))[0].graph
+    graph = prepare(Request(network.ir, None, opset, 0, True, True, False))[0].graph
     assert len(graph.node) <= 0.65 * torchs
 
 
