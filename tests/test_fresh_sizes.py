@@ -7,8 +7,8 @@ import pytest
 from onnx import ModelProto
 
 from archdsl import api
-from archdsl.diagnostics import ArchError
 from archdsl.backends.running import run_onnx, run_torch
+from archdsl.diagnostics import ArchError
 from archdsl.ir.model import Model
 
 Array = np.ndarray
