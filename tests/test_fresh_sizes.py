@@ -8,6 +8,7 @@ from onnx import ModelProto
 
 from archdsl import api
 from archdsl.backends.running import run_onnx, run_torch
+from archdsl.diagnostics import ArchError
 from archdsl.ir.model import Model
 
 Array = np.ndarray
@@ -213,3 +214,13 @@ def test_a_size_in_a_scan_cannot_depend_on_data() -> None:
         "    i = nonzero(row > 0)\n    h = h + row\n    yield h\n  }\n  return ys\n}"
     )
     assert "every step of the scan" in said
+
+
+def test_the_flat_form_refuses_to_tell_a_size_that_has_no_name() -> None:
+    network = api.load(
+        "edition 2026\nblock Places(x: [R]) -> int64[R] {\n  return arange(R)\n}\n"
+        "model m(x: [N]) -> int64[K] {\n  return masked_select(x, x > 0) -> Places\n}"
+    )
+    compare(network, {"x": np.array([1, -1, 2], np.float32)}, {"x": np.array([-1], np.float32)})
+    with pytest.raises(ArchError, match="depends on data"):
+        network.expanded()

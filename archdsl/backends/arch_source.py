@@ -71,6 +71,7 @@ class _Writer:
         self._taken.update(size.name for size in block.fresh)
         self._expressions: dict[int, str] = {}
         self._numbers: dict[str, int] = {}
+        self._fresh = frozenset(size.name for size in block.fresh)
         for port in block.inputs:
             self._refuse_hiding(port.name, "an input")
             self._expressions[port.value] = port.name
@@ -152,12 +153,26 @@ class _Writer:
 
     def _application(self, node: Node) -> str:
         assert node.op is not None
+        self._refuse_fresh(node.op)
         inputs = [self._expressions[value] for value in node.inputs]
         if node.member is None:
             call = f"{node.op.function}({', '.join([*inputs, *_attributes(node.op)])})"
         else:
             call = self._layer(node.op, node.member, inputs)
         return f"{self._names(node)} = {call}"
+
+    def _refuse_fresh(self, op: Op) -> None:
+        """Nothing in the language names a size that depends on data where it comes to be."""
+        waiting: list[Any] = [getattr(op, name) for name in type(op).model_fields]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, Dim) and not value.symbols.isdisjoint(self._fresh):
+                raise Unsupported(
+                    f"`{op.function or op.layer}` is told {value}, a size that depends on data,"
+                    " for which the flat form has no name",
+                    "compute it from a tensor of that size, as `cumsum` counts its places",
+                )
+            waiting += cast("Sequence[Any]", value) if isinstance(value, tuple | list) else ()
 
     def _layer(self, op: Op, path: str, inputs: Sequence[str]) -> str:
         share = "share " if path in self._applied else ""

@@ -271,12 +271,32 @@ class _Flat:
 
     def _needed(self, wanted: set[int]) -> tuple[list[Node], set[int]]:
         kept: list[Node] = []
+        sizes: set[str] = set()
         for node in reversed(self.nodes):
-            if not wanted.isdisjoint(node.outputs):
+            if not wanted.isdisjoint(node.outputs) or not sizes.isdisjoint(node.fresh):
                 wanted.update(node.inputs)
                 kept.append(node)
+                sizes.update(self._told(node) if self.model.root.fresh else ())
         kept.reverse()
         return kept, wanted
+
+    def _told(self, node: Node) -> Iterator[str]:
+        """Symbols of the sizes that a node is told, or that it gives; some are made by others."""
+        for inner in every_node([node]):
+            for value in inner.outputs:
+                for dim in self.values[value].type.dims:
+                    yield from dim.symbols
+            waiting: list[object] = (
+                [getattr(inner.op, n) for n in type(inner.op).model_fields]
+                if (inner.op is not None)
+                else []
+            )
+            while waiting:
+                told = waiting.pop()
+                if isinstance(told, Dim):
+                    yield from told.symbols
+                elif isinstance(told, tuple):
+                    waiting += cast("tuple[object, ...]", told)
 
     def _kept_members(
         self, used: set[str | None], borrowed: Mapping[str, int]
