@@ -19,6 +19,8 @@ from tests.torchvision_shim import torchvision
 
 Arrays = dict[str, np.ndarray]
 HIDDEN = 256
+OPSET = 20
+"""torch's own default."""
 TRACED = (2, 128)
 """Batch and length of what torch's export looks at; it fixes the length of recurrences to it."""
 
@@ -30,19 +32,22 @@ model {kind}(x: [B, T, {hidden}]) -> [B, T, {width}] {{
 
 
 class First(nn.Module):
-    """A module, of whose results only the first is wanted, called by the names of its inputs."""
+    """A module, of whose results the first are wanted, called by the names of its inputs."""
 
-    def __init__(self, inner: nn.Module, names: tuple[str, ...]) -> None:
+    def __init__(self, inner: nn.Module, names: tuple[str, ...], count: int = 1) -> None:
         super().__init__()
         self.inner = inner
         self.names = names
+        self.count = count
 
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         if self.names:
             result = self.inner(**dict(zip(self.names, inputs, strict=True)))
         else:
             result = self.inner(*inputs)
-        return result if isinstance(result, torch.Tensor) else result[0]
+        if isinstance(result, torch.Tensor):
+            return result
+        return result[0] if self.count == 1 else tuple(result[at] for at in range(self.count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +80,8 @@ class Subject:
             )
 
     def export_ours(self, path: Path) -> None:
-        """The same by us, from memory to disk."""
-        self.network.save_onnx(path, self.weights)
+        """The same by us, from memory to disk, at the opset that torch takes."""
+        self.network.save_onnx(path, self.weights, opset=OPSET)
 
     def emitted(self) -> nn.Module:
         """The emitted module with the same weights."""
@@ -107,7 +112,7 @@ def bert() -> Subject:
             "token_type_ids": np.zeros((batch, length), np.int64),
         }
 
-    theirs = First(module, ("input_ids", "attention_mask", "token_type_ids"))
+    theirs = First(module, ("input_ids", "attention_mask", "token_type_ids"), 2)
     network = archdsl.load("bert_base")
     return Subject("bert_base", network, theirs, inputs, ("B", "T"), module.state_dict())
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,10 +23,13 @@ EAGER_BAR, EXPORT_BAR, NODES_BAR = 1.02, 10, 0.65
 LONG_BAR, SHORT_BAR, LSTM_BAR = 1.00, 0.92, 0.95
 LONG, SHORT = 128, 8
 TOLERANCE = 1e-3
+PROMPTS, DECODED, SAMPLES, DECODING_BAR = (1, 512), 128, 4, 10
 LARGE = ("dalle", "llama_7b")
 LARGE_SECONDS, LARGE_MEGABYTES, LOOKS = 1.0, 300, 3
 
 BOTH_LENGTHS = {LONG: LONG_BAR, SHORT: SHORT_BAR}
+Session = Any
+
 TRANSFORMERS: tuple[tuple[Callable[[], Subject], dict[int, float]], ...] = (
     (bert, BOTH_LENGTHS),
     (gpt2, BOTH_LENGTHS),
@@ -44,6 +48,7 @@ def claims(plan: Plan) -> Iterator[Claim]:
         yield _eager(subject, plan)
         yield from _exported(subject, plan, bars)
     yield from _exported(recurrent("LSTM", bidirectional=True), plan, {LONG: LSTM_BAR})
+    yield from _decoding(plan)
     for name in LARGE:
         yield from _looked_at(name)
 
@@ -52,7 +57,7 @@ def _eager(subject: Subject, plan: Plan) -> Claim:
     progress(f"{subject.name} in PyTorch")
     ours = subject.emitted()
     given = tuple(map(torch.from_numpy, subject.inputs(1, LONG).values()))
-    expected, found = subject.theirs(*given), _first(ours(*given))
+    expected, found = _first(subject.theirs(*given)), _first(ours(*given))
     _demand_close(subject.name, expected.numpy(), found.numpy())
     seconds = interleaved(
         {"ours": lambda: ours(*given), "theirs": lambda: subject.theirs(*given)},
@@ -63,6 +68,44 @@ def _eager(subject: Subject, plan: Plan) -> Claim:
     note = f"least {1000 * min(seconds['ours']):.1f} ms"
     found_ratio = ratio(seconds["ours"], seconds["theirs"])
     return ratio_at_most("sequences", what, found_ratio, EAGER_BAR, note)
+
+
+def _decoding(plan: Plan) -> Iterator[Claim]:
+    """A cached step beside running all of the prefix again, at some of the lengths."""
+    progress("gpt2 step by step")
+    folder = SCRATCH / "decoding"
+    folder.mkdir(parents=True, exist_ok=True)
+    subject = gpt2()
+    stepping = subject.network.stepping()
+    subject.export_ours(folder / "whole.onnx")
+    _, step_path = stepping.save_onnx(folder / "gpt2.onnx", weights=subject.weights)
+    whole, step = session(folder / "whole.onnx"), session(step_path)
+    for prompt in PROMPTS:
+        lengths = [prompt + DECODED * place // SAMPLES for place in range(1, SAMPLES + 1)]
+        times = [_one_more(subject, whole, step, length, plan) for length in lengths]
+        sums = {
+            name: [sum(rounds) for rounds in zip(*(each[name] for each in times), strict=True)]
+            for name in ("whole", "step")
+        }
+        what = f"gpt2, {DECODED} tokens after {prompt}: the prefix again / cached step"
+        note = f"at {SAMPLES} of the lengths, {1000 * min(sums['step']) / SAMPLES:.0f} ms a step"
+        found = ratio(sums["whole"], sums["step"])
+        yield times_faster("sequences", what, found, DECODING_BAR, note)
+    _empty(folder)
+
+
+def _one_more(
+    subject: Subject, whole: Session, step: Session, length: int, plan: Plan
+) -> dict[str, list[float]]:
+    """Seconds for the token at that length, both ways."""
+    tokens = subject.inputs(1, length)["input_ids"]
+    cache = np.random.default_rng(0).standard_normal((1, 12, length - 1, 64), dtype=np.float32)
+    given = {port.name: cache for port in step.get_inputs()} | {"input_ids": tokens[:, -1:]}
+    actions = {
+        "whole": lambda: whole.run(None, {"input_ids": tokens}),
+        "step": lambda: step.run(None, given),
+    }
+    return interleaved(actions, plan.slow_rounds)
 
 
 def _first(result: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -122,11 +165,10 @@ def _latency(
     return ratio_at_most("sequences", what, ratio(seconds["ours"], seconds["torch"]), bar, note)
 
 
-def _run(opened: object, given: Arrays) -> np.ndarray:
+def _run(opened: Session, given: Arrays) -> np.ndarray:
     """The first output, the inputs given in their order (exporters name them differently)."""
-    names = [port.name for port in opened.get_inputs()]  # type: ignore[attr-defined]
-    feed = dict(zip(names, given.values(), strict=True))
-    return opened.run(None, feed)[0]  # type: ignore[attr-defined]
+    names = [port.name for port in opened.get_inputs()]
+    return opened.run(None, dict(zip(names, given.values(), strict=True)))[0]
 
 
 def _demand_close(name: str, expected: np.ndarray, found: np.ndarray) -> None:
