@@ -37,6 +37,7 @@ from archdsl.problems.flow import (
 )
 from archdsl.problems.notes import (
     fused_scan,
+    towers_meet,
 )
 from archdsl.problems.results import (
     ambiguous_model,
