@@ -444,9 +444,9 @@ class ConvTranspose(Op, layer="ConvTranspose"):
 
 def _share(op: Conv | ConvTranspose, count: int) -> Piece | None:
     """Some of the groups, of their own channels, or some of the channels of the only group."""
-    if op.out_channels % count or 1 < op.groups and op.groups % count:
-        return None
     alone = op.groups == 1
+    if op.out_channels % count or not (alone or op.groups % count == 0):
+        return None
     groups = 1 if alone else op.groups // count
     changes = {"out_channels": op.out_channels // count, "groups": groups}
     return Piece(op.model_copy(update=changes), (None if alone else 1,))

@@ -357,7 +357,9 @@ def _over_bins(
         return None
     return pool(
         kernel_size=kernel,
-        stride=tuple(1 if bin == 1 else width for (_, bin), width in zip(known, kernel, strict=True)),
+        stride=tuple(
+            1 if bin == 1 else width for (_, bin), width in zip(known, kernel, strict=True)
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from archdsl.ir.obligations import SETTLED
 from archdsl.ir.op import REGISTRY, Op, Weight
 from archdsl.ir.places import Piece
 from archdsl.passes.flat_blocks import read, with_nodes
+from archdsl.passes.heads import name_of
 from archdsl.passes.tensor_map import Copy, Note, Part, Region, TensorMap, Transformed
 
 _AS_A_WHOLE = frozenset({"values", "eye", "dirac"})
@@ -155,7 +156,7 @@ class _Splitting:
 
     def _once(self, node: Node) -> None:
         if any(value not in self.whole for value in node.inputs) and not _mixes_channels(node):
-            self.notes.append(Note(node.span, problems.towers_meet(_name(node))))
+            self.notes.append(Note(node.span, problems.towers_meet(name_of(node))))
         for value in read(node):
             self._join(value)
         self.nodes.append(node)
@@ -239,12 +240,6 @@ class _Splitting:
 def _mixes_channels(node: Node) -> bool:
     """Whether it is a layer that makes each channel of many."""
     return node.op is not None and node.op.weight_output_axis is not None
-
-
-def _name(node: Node) -> str:
-    if node.op is None:
-        return "scan"
-    return str(node.op.layer if node.member is not None else node.op.function)
 
 
 def _sizes(weight: Weight) -> tuple[int, ...]:

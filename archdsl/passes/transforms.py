@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from archdsl.diagnostics import GivenError
 from archdsl.ir.model import Block
+from archdsl.passes.convolutionalize import convolutionalize
 from archdsl.passes.fuse_batch_norm import fuse_batch_norm
 from archdsl.passes.fuse_recurrence import fuse_recurrence
 from archdsl.passes.split_towers import split_towers
@@ -17,6 +18,7 @@ Transform = Callable[..., Transformed]
 """Takes a flat block and, by their names, the numbers that it must be told."""
 
 TRANSFORMS: Mapping[str, Transform] = {
+    "convolutionalize": convolutionalize,
     "fuse_batch_norm": fuse_batch_norm,
     "fuse_recurrence": fuse_recurrence,
     "split_towers": split_towers,
