@@ -58,7 +58,7 @@ def _converted(block: Block, heads: Heads) -> Transformed:
 def _opened(block: Block, heads: Heads) -> Block:
     """The block with symbols for the sizes of the images that its heads are made of."""
     taken = {*block.symbols, *(port.name for port in block.inputs)}
-    taken.update(weight.name for weight in block.weights)
+    taken.update(each.name for each in (*block.weights, *block.fresh))
     read = {value for node in needed(block.nodes, heads.windows) for value in node.inputs}
     values, symbols = list(block.values), dict[tuple[str, int], str]()
     for port in block.inputs:

@@ -112,11 +112,15 @@ def _is_elementwise(block: Block, node: Node) -> bool:
 
 def _keeps(op: Op, types: Sequence[TensorType], axes: Sequence[int]) -> bool:
     """Whether every place along these axes is made of those at the same place, and alike."""
-    found = [op.piece(axis, Dim.of(0), Dim.of(1), *types) for axis in axes]
-    return all(
-        piece is not None and piece.op == op and set(piece.axes) == {axis}
-        for axis, piece in zip(axes, found, strict=True)
-    )
+    for axis in axes:
+        piece = op.piece(axis, Dim.of(1), Dim.of(1), *types)
+        if piece is None or piece.op != op:
+            return False
+        # Of an axis of size 1, its only place and all of it are one.
+        pairs = zip(piece.axes, types, strict=True)
+        if any(own != axis and (own is not None or x.dims[axis] != 1) for own, x in pairs):
+            return False
+    return True
 
 
 def at_each_place(
