@@ -131,12 +131,15 @@ def test_shipped_models_have_maps_of_that_size(name: str, height: str, where: st
     old, new = net.to_torch(device="meta"), change.network.to_torch(device="meta")
     count = sum(weight.numel() for weight in old.parameters())
     assert sum(weight.numel() for weight in new.parameters()) == count
-    assert count == {
-        "alexnet": 61_100_840,
-        "vgg16": 138_357_544,
-        "alexnet_2012": 60_965_224,
-        "lenet5": 61_706,
-    }[name]
+    assert (
+        count
+        == {
+            "alexnet": 61_100_840,
+            "vgg16": 138_357_544,
+            "alexnet_2012": 60_965_224,
+            "lenet5": 61_706,
+        }[name]
+    )
 
 
 def test_vgg16_gives_a_map_at_384_by_500() -> None:
