@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from archdsl.ir.conditions import Condition
     from archdsl.passes.tensor_map import Note, TensorMap
     from archdsl.summary import Summary
 
@@ -177,6 +178,8 @@ class Transformation:
     """What it did, and where."""
     dropped: tuple[str, ...]
     """The old network's tensors for which the new one has no use."""
+    where: tuple[Condition, ...] = ()
+    """The sizes at which the outputs are the same; else at all."""
 
 
 class Network:
@@ -358,20 +361,24 @@ class Network:
         line = "" if source is None else f":{source.place(note.span.start).line}"
         return note.text.replace("{place}", f"{note.span.file}{line}")
 
-    def transformed(self, name: str) -> Transformation:
-        """The network after a transform, by its name (see `archdsl transform`)."""
+    def transformed(self, name: str, **settings: int) -> Transformation:
+        """The network after a transform, by its name (see `archdsl transform`).
+
+        `settings` are the numbers that it must be told, such as `towers=2`.
+        """
         from archdsl.backends.arch_source import emit
         from archdsl.passes.flatten import inline
         from archdsl.passes.state import state
-        from archdsl.passes.transforms import TRANSFORMS
+        from archdsl.passes.transforms import apply
 
         with self._target(name):
-            result = TRANSFORMS[name](inline(self.ir))
+            result = apply(name, inline(self.ir), settings)
             model = self.ir.model_copy(update={"entry": "", "blocks": {"": result.block}})
             network = load(emit(model), limits=_OWN_TEXT)
         used = result.map.used
         dropped = tuple(path for path in state(self.ir) if path not in used)
-        return Transformation(network, result.map, tuple(map(self._told, result.notes)), dropped)
+        notes = tuple(map(self._told, result.notes))
+        return Transformation(network, result.map, notes, dropped, result.where)
 
     def stepping(self, axis: str | None = None) -> Stepping:
         """The model as two: one for the steps that are given, one for a step more.

@@ -102,12 +102,12 @@ def compare(
     old, new, after = network.ir, change.network.ir, mapped(change, weights)
     if find_spec("torch") is not None:
         modules = network.to_torch(weights), change.network.to_torch(after)
-        return comparing.compare(old, modules[0], new, modules[1])
+        return comparing.compare(old, modules[0], new, modules[1], change.where)
     files = [
         each.to_onnx(arrays, fuse=False).SerializeToString()
         for each, arrays in ((network, weights), (change.network, after))
     ]
-    return comparing.compare_onnx(old, files[0], new, files[1])
+    return comparing.compare_onnx(old, files[0], new, files[1], change.where)
 
 
 def mapped(change: Transformation, weights: Mapping[str, Array]) -> dict[str, Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from os import PathLike
@@ -13,7 +13,9 @@ import numpy as np
 from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.running import output_names, run_onnx, run_torch
 from archdsl.diagnostics import GivenError
+from archdsl.ir.conditions import Condition
 from archdsl.ir.model import Model
+from archdsl.ir.solver import Effort, find_sizes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,32 +68,42 @@ def verify(path: str | PathLike[str], model: Model, module: nn.Module) -> list[C
 
 
 def compare(
-    old: Model, old_module: nn.Module, new: Model, new_module: nn.Module
+    old: Model,
+    old_module: nn.Module,
+    new: Model,
+    new_module: nn.Module,
+    where: Sequence[Condition] = (),
 ) -> list[Comparison]:
-    """Compare a network that was made of another with that, both with their weights."""
+    """Compare a network that was made of another with that, both with their weights.
+
+    `where` says at which sizes they are to give the same; outputs may have become maps of one
+    place there.
+    """
     single, double = deepcopy(old_module).eval(), deepcopy(old_module).eval().double()
     changed = deepcopy(new_module).eval()
     comparisons: list[Comparison] = []
-    for turn, sizes in enumerate(_trials(old)):
+    for turn, sizes in enumerate(_trials(old, where)):
         inputs = _random_inputs(old, sizes, np.random.default_rng(turn))
         wide = {name: _widened(array) for name, array in inputs.items()}
         exact = _run_double(double, old, wide)
         ours, theirs = run_torch(changed, new, inputs), run_torch(single, old, inputs)
         comparisons += [
-            Comparison(name, sizes, _error(ours[place], y), _error(theirs[place], y))
-            for place, (name, y) in enumerate(zip(output_names(old), exact, strict=True))
+            Comparison(name, sizes, _error(_place(ours[at], y), y), _error(theirs[at], y))
+            for at, (name, y) in enumerate(zip(output_names(old), exact, strict=True))
         ]
     return comparisons
 
 
-def compare_onnx(old: Model, old_file: bytes, new: Model, new_file: bytes) -> list[Comparison]:
+def compare_onnx(
+    old: Model, old_file: bytes, new: Model, new_file: bytes, where: Sequence[Condition] = ()
+) -> list[Comparison]:
     """As `compare`, with ONNX Runtime alone, in float32."""
     comparisons: list[Comparison] = []
-    for turn, sizes in enumerate(_trials(old)):
+    for turn, sizes in enumerate(_trials(old, where)):
         inputs = _random_inputs(old, sizes, np.random.default_rng(turn))
         ours, theirs = run_onnx(new_file, inputs), run_onnx(old_file, inputs)
         comparisons += [
-            Comparison(name, sizes, _error(ours[place], y), RELATIVE_BOUND)
+            Comparison(name, sizes, _error(_place(ours[place], y), y), RELATIVE_BOUND)
             for place, (name, y) in enumerate(zip(output_names(old), theirs, strict=True))
         ]
     return comparisons
@@ -120,26 +132,45 @@ def _error(found: Array, exact: Array) -> float:
     return float(difference / largest) if largest > 0 else float(difference)
 
 
+def _place(found: Array, exact: Array) -> Array:
+    """What was found, without the axes of a map that has one place."""
+    is_single = set(found.shape[exact.ndim :]) == {1}
+    return found.reshape(found.shape[: exact.ndim]) if is_single else found
+
+
 def _widened(array: Array) -> Array:
     return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
-def _trials(model: Model) -> Iterator[dict[str, int]]:
+def _trials(model: Model, where: Sequence[Condition] = ()) -> Iterator[dict[str, int]]:
     """Two sizes that the model allows, with batches of two and of one."""
     symbols = model.root.symbols
     batch = _batch(model)
+    conditions = [*where, *(requirement.condition for requirement in model.root.requirements)]
     found = 0
-    for size in _SIZES:
-        sizes = dict.fromkeys(symbols, size)
+    for candidate in _candidates(symbols, where, conditions):
+        sizes = dict(candidate)
         if batch in symbols:
             sizes[batch] = _BATCHES[found]
-        if all(requirement.condition.evaluate(sizes) for requirement in model.root.requirements):
+        if all(condition.evaluate(sizes) for condition in conditions):
             yield sizes
             found += 1
         if found == len(_BATCHES) or not symbols:
             return
     if not found:
         raise GivenError("no size was found that the model admits; fix sizes with --dim")
+
+
+def _candidates(
+    symbols: Sequence[str], where: Sequence[Condition], conditions: Sequence[Condition]
+) -> Iterator[Mapping[str, int]]:
+    """Sizes to try: the same for all symbols, then what solves the conditions."""
+    for size in _SIZES:
+        yield dict.fromkeys(symbols, size)
+    if where:
+        solved = find_sizes(conditions, dict.fromkeys(symbols, (1, None)), Effort())
+        if isinstance(solved, dict):
+            yield {**dict.fromkeys(symbols, 1), **solved}
 
 
 def _batch(model: Model) -> str:

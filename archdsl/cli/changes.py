@@ -20,6 +20,7 @@ from archdsl.cli.loading import Pairs, load, table, tell, unknown, write
     type=click.Path(dir_okay=False, path_type=Path),
     help="Where to write the weights of the new network, a .safetensors file.",
 )
+@click.option("--towers", type=int, help="How many towers `split_towers` makes.")
 @options.as_json
 @options.output("Where to write its text; otherwise standard output.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="For weights not given.")
@@ -34,6 +35,7 @@ def transform(
     limits: Pairs,
     weights: Path | None,
     weights_out: Path | None,
+    towers: int | None,
     as_json: bool,
     output: Path | None,
     seed: int,
@@ -48,12 +50,15 @@ def transform(
     if name not in TRANSFORMS:
         raise unknown("transform", name, list(TRANSFORMS))
     network = load(spec, model, settings, dims, limits)
-    change = network.transformed(name)
+    numbers = {} if towers is None else {"towers": towers}
+    change = network.transformed(name, **numbers)
     given = execution.fitting_weights(network, weights, seed)
     comparisons = execution.compare(network, change, given)
     agrees = all(comparison.agrees for comparison in comparisons)
     text, dropped = change.network.expanded(), list(change.dropped)
-    tell([*change.notes, *(f"{path} has no use any more" for path in dropped)])
+    where = " and ".join(map(str, change.where))
+    same = [f"the outputs are the same where {where}"] if where else []
+    tell([*change.notes, *same, *(f"{path} has no use any more" for path in dropped)])
     click.echo("\n".join(map(str, comparisons)), err=True)
     if agrees and weights_out is not None:
         execution.save_weights(weights_out, execution.mapped(change, given))
@@ -61,7 +66,7 @@ def transform(
     if agrees and not (as_json and output is None):
         write(output, text)
     if as_json:
-        facts = {"notes": list(change.notes), "dropped": dropped}
+        facts = {"notes": list(change.notes), "where": where or None, "dropped": dropped}
         shown = [str(comparison) for comparison in comparisons]
         write_json({"text": text, **facts, "compared": shown, "agrees": agrees})
     ctx.exit(0 if agrees else FINDINGS)

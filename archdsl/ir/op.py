@@ -165,6 +165,30 @@ class Op(BaseModel):
         """The first opset in which all of this is one operator that runtimes have, if any is."""
         return None
 
+    def share(self, count: int, *inputs: TensorType) -> Piece | None:
+        """One of so many equal parts of what it gives along axis 1, as a layer of its own.
+
+        It takes that part of its inputs, or (None) all of them. Its weights are parts of these
+        along the axis of which they have less, or all of them; part follows part.
+        """
+        return None
+
+    def at_places(self, kernel: tuple[int, ...]) -> "Op | None":
+        """The layer that does at every place of a map what this does to a row of features.
+
+        The row is the window of that size at the place, flattened. Its weights have the same
+        elements in the same order.
+        """
+        return None
+
+    def sliding(self, x: TensorType) -> "Op | None":
+        """For inputs of just this size the same, by windows that slide on over larger ones."""
+        return None
+
+    def keeps_order(self, *inputs: TensorType) -> bool:
+        """Whether it gives the elements of its only input in their order, in another shape."""
+        return False
+
     # ------------------------------------------------------------------ place by place
 
     def piece(self, axis: int, start: Dim, size: Dim, *inputs: TensorType) -> Piece | None:

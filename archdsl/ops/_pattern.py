@@ -307,6 +307,11 @@ class Rearrangement:
         self._before, self._after = before, after
         self.result = self._binding.side_type(self._right, x.dtype)
 
+    @property
+    def keeps_order(self) -> bool:
+        """Whether the axes that it takes apart stand as they stood."""
+        return self._before == self._after
+
     def torch_call(self) -> Any:
         value = self._binding.opened(Input(0), self._left)
         order = [self._before.index(name) for name in self._after]
@@ -318,7 +323,7 @@ class Rearrangement:
         return closed(value, self._right)
 
     def onnx(self, g: OnnxGraph, x: Operand) -> Operand:
-        if self._before == self._after and any(len(term) > 1 for term in self._right):
+        if self.keeps_order and any(len(term) > 1 for term in self._right):
             return Operand(g.reshape(x, self.result).name, self.result)
         x = self._binding.flat(g, x, self._left)
         x = turned(g, x, self._before, self._after)

@@ -32,6 +32,13 @@ class Moving(Op, ABC):
         return known[0]
 
 
+class Reshaping(Moving, ABC):
+    """An operator that gives the elements in their order, in another shape."""
+
+    def keeps_order(self, *inputs: TensorType) -> bool:
+        return True
+
+
 def told(known: Sequence[Later | Seen | None], wanted: Later, result: Later) -> Later | Seen | None:
     """The result if one of the inputs has what is wanted, else why none has it."""
     if wanted in known:

@@ -191,6 +191,9 @@ class Conv(Op, layer="Conv"):
             return None
         return Newest(self, ((0, Part(new=axis, last=windows.spans[place])),))
 
+    def share(self, count: int, *inputs: TensorType) -> Piece | None:
+        return _share(self, count)
+
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         kernel = self._kernel(x)
         channels = known_width(x, 1, "number of input channels") // self.groups
@@ -384,6 +387,9 @@ class ConvTranspose(Op, layer="ConvTranspose"):
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return leading(self, axis, 1, (x,))
 
+    def share(self, count: int, *inputs: TensorType) -> Piece | None:
+        return _share(self, count)
+
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         kernel = per_axis(self.kernel_size, x.rank - 2, "kernel_size")
         outputs = self.out_channels // self.groups
@@ -434,6 +440,16 @@ class ConvTranspose(Op, layer="ConvTranspose"):
             dilations=dilation,
             group=self.groups,
         )
+
+
+def _share(op: Conv | ConvTranspose, count: int) -> Piece | None:
+    """Some of the groups, of their own channels, or some of the channels of the only group."""
+    alone = op.groups == 1
+    if op.out_channels % count or not (alone or op.groups % count == 0):
+        return None
+    groups = 1 if alone else op.groups // count
+    changes = {"out_channels": op.out_channels // count, "groups": groups}
+    return Piece(op.model_copy(update=changes), (None if alone else 1,))
 
 
 def _own_weights(g: OnnxGraph, bias: bool) -> tuple[Operand, ...]:

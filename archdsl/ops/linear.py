@@ -58,6 +58,17 @@ class Linear(Op, layer="Linear"):
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return leading(self, axis, x.rank - 1, (x,))
 
+    def share(self, count: int, *inputs: TensorType) -> Piece | None:
+        if inputs[0].rank != 2 or self.out_features % count:
+            return None
+        return Piece(self.model_copy(update={"out_features": self.out_features // count}), (None,))
+
+    def at_places(self, kernel: tuple[int, ...]) -> Op | None:
+        from archdsl.ops.conv import Conv
+
+        size = kernel[0] if len(set(kernel)) == 1 else kernel
+        return Conv(out_channels=self.out_features, kernel_size=size, bias=self.bias)
+
     def sees(self, axis: int, *inputs: TensorType) -> Sights:
         return all_but(axis, (inputs[0].rank - 1,))
 

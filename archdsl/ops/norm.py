@@ -59,6 +59,9 @@ class BatchNorm(Op, layer="BatchNorm"):
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return beside(self, axis, (1,), (x,)) if self.track_running_stats else None
 
+    def share(self, count: int, *inputs: TensorType) -> Piece | None:
+        return Piece(self, (1,))
+
     sees = place_by_place
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
@@ -245,6 +248,11 @@ class GroupNorm(Op, layer="GroupNorm"):
 
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return leading(self, axis, 1, (x,))
+
+    def share(self, count: int, *inputs: TensorType) -> Piece | None:
+        if self.num_groups % count:
+            return None
+        return Piece(self.model_copy(update={"num_groups": self.num_groups // count}), (1,))
 
     def sees(self, axis: int, *inputs: TensorType) -> Sights:
         return normalised(axis, range(1, inputs[0].rank))

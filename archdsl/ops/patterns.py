@@ -53,6 +53,9 @@ class Rearrange(Moving, function="rearrange"):
     def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
         return pattern_piece(self, self.sizes, self.pattern, axis, size)
 
+    def keeps_order(self, *inputs: TensorType) -> bool:
+        return Rearrangement(SETTLED, read(self.pattern), self.sizes, inputs[0]).keeps_order
+
     def torch_call(self, x: TensorType) -> Any:
         return Rearrangement(SETTLED, read(self.pattern), self.sizes, x).torch_call()
 

@@ -9,6 +9,7 @@ from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand, Unsuppo
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
 from archdsl.ir.places import Piece
+from archdsl.ir.proof import Compare, Facts
 from archdsl.ir.reach import EVERYWHERE, SAME, Reach, Sights
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._axes import axis_label
@@ -224,6 +225,12 @@ class AdaptiveAvgPool(Op, layer="AdaptiveAvgPool", function="adaptive_avg_pool")
     def sees(self, axis: int, *inputs: TensorType) -> Sights:
         return _sees_bins(axis, inputs[0], _bins(self.output_size, inputs[0]))
 
+    def is_idle(self, facts: Facts, *inputs: TensorType) -> bool:
+        return _are_single(facts, inputs[0], _bins(self.output_size, inputs[0]))
+
+    def sliding(self, x: TensorType) -> Op | None:
+        return _over_bins(AvgPool, x, _bins(self.output_size, x))
+
     def torch_module(self, x: TensorType) -> Module:
         return Module(f"nn.AdaptiveAvgPool{x.rank - 2}d", (self.output_size,))
 
@@ -258,6 +265,12 @@ class AdaptiveMaxPool(Op, layer="AdaptiveMaxPool", function="adaptive_max_pool")
     def sees(self, axis: int, *inputs: TensorType) -> Sights:
         return _sees_bins(axis, inputs[0], _bins(self.output_size, inputs[0]))
 
+    def is_idle(self, facts: Facts, *inputs: TensorType) -> bool:
+        return _are_single(facts, inputs[0], _bins(self.output_size, inputs[0]))
+
+    def sliding(self, x: TensorType) -> Op | None:
+        return _over_bins(MaxPool, x, _bins(self.output_size, x))
+
     def torch_module(self, x: TensorType) -> Module:
         return Module(f"nn.AdaptiveMaxPool{x.rank - 2}d", (self.output_size,))
 
@@ -288,6 +301,9 @@ class GlobalAvgPool(Op, function="global_avg_pool"):
     def sees(self, axis: int, *inputs: TensorType) -> Sights:
         return through(axis, SAME if axis < 2 else EVERYWHERE)
 
+    def sliding(self, x: TensorType) -> Op | None:
+        return _over_bins(AvgPool, x, (1,) * (x.rank - 2))
+
     def torch_call(self, x: TensorType) -> Call:
         return Call(f"F.adaptive_avg_pool{x.rank - 2}d", (Input(0), 1))
 
@@ -314,11 +330,37 @@ class GlobalMaxPool(Op, function="global_max_pool"):
     def sees(self, axis: int, *inputs: TensorType) -> Sights:
         return through(axis, SAME if axis < 2 else EVERYWHERE)
 
+    def sliding(self, x: TensorType) -> Op | None:
+        return _over_bins(MaxPool, x, (1,) * (x.rank - 2))
+
     def torch_call(self, x: TensorType) -> Call:
         return Call(f"F.adaptive_max_pool{x.rank - 2}d", (Input(0), 1))
 
     def onnx(self, g: OnnxGraph, x: Operand) -> Operand:
         return _pool_all(g, x, "GlobalMaxPool")
+
+
+def _are_single(facts: Facts, x: TensorType, bins: tuple[int | None, ...]) -> bool:
+    """Whether every bin is one place, so that nothing is pooled."""
+    pairs = zip(x.dims[2:], bins, strict=True)
+    wanted = (Compare(size, "==", Dim.of(bin)) for size, bin in pairs if bin is not None)
+    return all(facts.prove(condition).proved for condition in wanted)
+
+
+def _over_bins(
+    pool: type[MaxPool] | type[AvgPool], x: TensorType, bins: tuple[int | None, ...]
+) -> Op | None:
+    """Windows of the bins' size, if all are equal; over all of an axis, they slide by one place."""
+    known = [(size.value, bin) for size, bin in zip(x.dims[2:], bins, strict=True)]
+    kernel = tuple(size // bin for size, bin in known if size and bin and size % bin == 0)
+    if len(kernel) < len(known):
+        return None
+    return pool(
+        kernel_size=kernel,
+        stride=tuple(
+            1 if bin == 1 else width for (_, bin), width in zip(known, kernel, strict=True)
+        ),
+    )
 
 
 def _bins(output_size: Bins, x: TensorType) -> tuple[int | None, ...]:

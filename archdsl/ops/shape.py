@@ -12,12 +12,12 @@ from archdsl.ir.reach import SAME, Sight, Sights
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._axes import Axes, axis_label, position, positions, torch_axes, torch_axis
 from archdsl.ops._fields import Axis, Shape
-from archdsl.ops._places import Moving, resized, unmoved
+from archdsl.ops._places import Moving, Reshaping, resized, unmoved
 from archdsl.ops._sights import moved
 from archdsl.ops.joining import new_place
 
 
-class Reshape(Moving, function="reshape"):
+class Reshape(Reshaping, function="reshape"):
     """The same elements in another shape; one size may be -1 and follows from the others.
 
     `[*] -> [*shape]`
@@ -47,7 +47,7 @@ class Reshape(Moving, function="reshape"):
         return reshaped(g, x, self.infer(SETTLED, x.type))
 
 
-class Flatten(Moving, layer="Flatten", function="flatten"):
+class Flatten(Reshaping, layer="Flatten", function="flatten"):
     """Neighbouring axes as one; all but the first if nothing is said.
 
     `[N, *] -> [N, C]`
@@ -84,6 +84,10 @@ class Flatten(Moving, layer="Flatten", function="flatten"):
             return None
         return Piece(self, (axis if axis <= first else axis + last - first,))
 
+    def share(self, count: int, *inputs: TensorType) -> Piece | None:
+        # What stands outermost among the axes that become one is parted as they are.
+        return Piece(self, (1,)) if position(inputs[0], self.start_axis) == 1 else None
+
     def sees(self, axis: int, *inputs: TensorType) -> Sights:
         start = position(inputs[0], self.start_axis)
         gone = position(inputs[0], self.end_axis) - start
@@ -110,7 +114,7 @@ class Flatten(Moving, layer="Flatten", function="flatten"):
         return reshaped(g, x, result)
 
 
-class Unflatten(Moving, function="unflatten"):
+class Unflatten(Reshaping, function="unflatten"):
     """One axis taken apart into several; one size may be -1 and follows from the others.
 
     `[*A, B, *C] -> [*A, *shape, *C]`
@@ -223,7 +227,7 @@ class Transpose(Moving, function="transpose"):
         return _transposed(g, x, self._places(x.type))
 
 
-class Squeeze(Moving, function="squeeze"):
+class Squeeze(Reshaping, function="squeeze"):
     """Removes axes of size 1.
 
     `[*A, 1, *B] -> [*A, *B]`
@@ -267,7 +271,7 @@ class Squeeze(Moving, function="squeeze"):
         return g.node("Squeeze", x, axes, type=self.infer(SETTLED, x.type))
 
 
-class Unsqueeze(Moving, function="unsqueeze"):
+class Unsqueeze(Reshaping, function="unsqueeze"):
     """Inserts an axis of size 1.
 
     `[*A, *B] -> [*A, 1, *B]`

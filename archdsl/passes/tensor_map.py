@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from archdsl.diagnostics import GivenError, InternalError
+from archdsl.ir.conditions import Condition
 from archdsl.ir.model import Block
 from archdsl.source import Span
 
@@ -215,18 +216,23 @@ class TensorMap:
 
     @cached_property
     def is_exact(self) -> bool:
-        """Whether every element of every old tensor stands in the new ones exactly once."""
+        """Whether every element of every old tensor stands in the new ones."""
         return not (self.dropped or self.computed or self._uncovered())
 
     def _uncovered(self) -> list[str]:
-        """Old tensors of which elements are missing, or stand in several places."""
+        """Old tensors of which elements are missing."""
+        return [path for path, count in self._counts.items() if not count.all()]
+
+    @cached_property
+    def _counts(self) -> Mapping[str, Array]:
+        """In how many places of the new tensors each element of an old one stands, if in parts."""
         counts: dict[str, Array] = {}
         for part in self.parts:
             if isinstance(part, Copy):
                 path = part.source.path
                 count = counts.setdefault(path, np.zeros(self.old[path], np.uint8))
                 part.source.view(count)[...] += 1
-        return [path for path, count in counts.items() if not (count == 1).all()]
+        return counts
 
     # ---------------------------------------------------------------------------- there and back
 
@@ -259,7 +265,11 @@ class TensorMap:
 
     def _old(self, path: str, arrays: Arrays) -> Callable[[], Array]:
         parts = [part for part in self.parts if part.source and part.source.path == path]
-        return partial(_restored, self.old[path], parts, arrays) if parts else arrays[path]
+        if not parts:
+            return arrays[path]
+        if path in self._counts and (self._counts[path] > 1).any():
+            _demand_agreement(path, self.old[path], parts, arrays)
+        return partial(_restored, self.old[path], parts, arrays)
 
 
 def _has_no_place(new: Array, parts: Sequence[Part]) -> bool:
@@ -294,6 +304,20 @@ def _restored(shape: tuple[int, ...], parts: Sequence[Part], arrays: Arrays) -> 
     return old
 
 
+def _demand_agreement(
+    path: str, shape: tuple[int, ...], parts: Sequence[Part], arrays: Arrays
+) -> None:
+    """Refuse a tensor whose elements stand in several places that have come to differ."""
+    copies = [part for part in parts if isinstance(part, Copy)]
+    old = _restored(shape, copies, arrays)
+    for copy in copies:
+        new = np.asarray(arrays[copy.target.path]())
+        again = new.copy()
+        copy.fill(again, old)
+        if again.tobytes() != np.ascontiguousarray(new).tobytes():
+            raise LostWeightsError(f"{path} stands in several places, which have come to differ")
+
+
 def weight_shapes(block: Block) -> dict[str, tuple[int, ...]]:
     """The sizes of all weights of a flat block, by path."""
     owned = [(weight.name, weight) for weight in block.weights]
@@ -322,3 +346,5 @@ class Transformed:
     block: Block
     map: TensorMap
     notes: tuple[Note, ...] = ()
+    where: tuple[Condition, ...] = ()
+    """The sizes of the old network's inputs at which the outputs are the same; else at all."""

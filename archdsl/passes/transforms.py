@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 
+from archdsl.diagnostics import GivenError
 from archdsl.ir.model import Block
+from archdsl.passes.convolutionalize import convolutionalize
 from archdsl.passes.fuse_batch_norm import fuse_batch_norm
 from archdsl.passes.fuse_recurrence import fuse_recurrence
+from archdsl.passes.split_towers import split_towers
 from archdsl.passes.tensor_map import Transformed
 from archdsl.passes.unroll import unroll
 
-Transform = Callable[[Block], Transformed]
+Transform = Callable[..., Transformed]
+"""Takes a flat block and, by their names, the numbers that it must be told."""
 
 TRANSFORMS: Mapping[str, Transform] = {
+    "convolutionalize": convolutionalize,
     "fuse_batch_norm": fuse_batch_norm,
     "fuse_recurrence": fuse_recurrence,
+    "split_towers": split_towers,
     "unroll": unroll,
 }
 """Each gives the same outputs for the same inputs; the first line of its docstring says how."""
+
+
+def apply(name: str, block: Block, settings: Mapping[str, int]) -> Transformed:
+    """What a transform makes of a block; refuses settings that it does not take, or lacks."""
+    taken = list(inspect.signature(TRANSFORMS[name]).parameters)[1:]
+    for setting in settings.keys() - taken:
+        raise GivenError(f"{name} takes no `{setting}`")
+    for setting in taken:
+        if setting not in settings:
+            raise GivenError(f"{name} must be told `{setting}`, a number")
+    return TRANSFORMS[name](block, **settings)
 
 
 def sentence(name: str) -> str:

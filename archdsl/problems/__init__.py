@@ -37,6 +37,11 @@ from archdsl.problems.flow import (
 )
 from archdsl.problems.notes import (
     fused_scan,
+    pooling_left_out,
+    pooling_slides,
+    sizes_stay,
+    towers_meet,
+    window_must_fit,
 )
 from archdsl.problems.results import (
     ambiguous_model,
@@ -131,6 +136,11 @@ __all__ = [
     "file_not_found",
     "fresh_size_in_scan",
     "fused_scan",
+    "pooling_left_out",
+    "pooling_slides",
+    "sizes_stay",
+    "towers_meet",
+    "window_must_fit",
     "hidden_character",
     "import_cycle",
     "import_outside_root",
