@@ -9,7 +9,7 @@ CANDIDATES := python3 python3.11 python3.12 python3.13 python3.14
 PYTHON ?= $(firstword $(foreach each,$(CANDIDATES),$(shell \
 	$(each) -c '$(USABLE)' >/dev/null 2>&1 && echo $(each))))
 
-.PHONY: test bless demo characters bench lint format constraints clean
+.PHONY: test bless demo characters shapes bench lint format constraints clean
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto $(ARGS)
@@ -23,6 +23,9 @@ demo: $(STAMP)
 
 characters: $(STAMP)
 	$(BIN)/python examples/characters.py
+
+shapes: $(STAMP)
+	$(BIN)/python examples/shapes.py
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(ARGS)

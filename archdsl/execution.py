@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from archdsl import pictures
 from archdsl.api import Network, Transformation
 from archdsl.backends.running import named_inputs, output_names, run_onnx, run_torch
 from archdsl.backends.weights import (
@@ -45,14 +46,19 @@ def fitting_weights(network: Network, path: Path | None, seed: int) -> dict[str,
 
 
 def read_inputs(network: Network, written: Sequence[str]) -> dict[str, Array]:
-    """Arrays from `.npy` files, given as `name=file` or as the file of the only input."""
+    """Arrays from `.npy` files and pictures, as `name=file` or as the file of the only input."""
     given: dict[str, Array] = {}
-    names = [port.name for port in network.ir.root.inputs]
+    root = network.ir.root
+    types = {port.name: root.type(port.value) for port in root.inputs}
     for text in written:
         name, equals, file = text.partition("=")
-        if not (equals and (name in names or not Path(text).exists())):
+        if not (equals and (name in types or not Path(text).exists())):
             name, file = "", text
-        given[name] = _read_array(file)
+        port = next(iter(types)) if not name and len(types) == 1 else name
+        if pictures.is_picture(file) and port in types:
+            given[name] = pictures.as_input(pictures.read_picture(file), port, types[port])
+        else:
+            given[name] = _read_array(file)
     return named_inputs(network.ir, given)
 
 
@@ -122,6 +128,16 @@ def save_weights(path: Path, weights: Mapping[str, Array]) -> None:
 
     ordered = {name: np.ascontiguousarray(array) for name, array in weights.items()}
     write_bytes(path, serialized(ordered))
+
+
+def show(path: Path, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+    """Draw what was found over the picture that was given, as the network saw it."""
+    for array in inputs.values():
+        picture = pictures.as_picture(array)
+        if picture is not None:
+            pictures.save_picture(path, pictures.overlay(picture, outputs))
+            return
+    raise GivenError("no input is a picture that something could be drawn over")
 
 
 def save(path: Path, outputs: Mapping[str, Array]) -> None:

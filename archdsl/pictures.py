@@ -77,6 +77,18 @@ def _grey(picture: Array) -> Array:
     return np.asarray(Image.fromarray(picture).convert("L"))[:, :, np.newaxis]
 
 
+def as_picture(given: Array) -> Array | None:
+    """An input as a picture again, None if it is not of the kind that `as_input` makes."""
+    if given.ndim != 4 or len(given) != 1:
+        return None
+    if given.dtype == np.uint8 and given.shape[3] == 3:
+        return given[0]
+    if given.dtype != np.float32 or given.shape[1] not in (1, 3):
+        return None
+    pixels = (given[0].transpose(1, 2, 0) * 255).round().clip(0, 255).astype(np.uint8)
+    return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+
+
 def overlay(picture: Array, outputs: Mapping[str, Array]) -> Image:
     """What was found for one picture, over it: `boxes` [K, 4] in parts of it, with `scores` and
     `labels` where there are any, or a map of classes, the first of which is background."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import archdsl
-from archdsl.pictures import overlay, save_picture
+from archdsl import pictures
 
 HERE = Path(__file__).parent
 FOLDER = Path("build") / "demo"
@@ -122,7 +123,8 @@ def with_torch(module: nn.Module) -> Model:
 
     def run(images: np.ndarray) -> Outputs:
         found = module(torch.from_numpy(images))
-        return [each.numpy() for each in (found if isinstance(found, tuple) else (found,)) if each is not None]
+        several = found if isinstance(found, tuple) else (found,)
+        return [each.numpy() for each in several if each is not None]
 
     return run
 
@@ -193,16 +195,14 @@ def overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
 def draw(network: archdsl.Network, model: Model, unknown: Scenes) -> None:
     """What ONNX Runtime finds in the first images that were held out, one beside the other."""
     names = [port.name for port in network.ir.root.outputs]
-    rows: list[np.ndarray] = []
+    columns: list[np.ndarray] = []
     for image in unknown.images[:SHOWN]:
-        picture = (255 * image).round().astype(np.uint8).transpose(1, 2, 0)
+        picture = pictures.as_picture(image[np.newaxis])
         found = dict(zip(names, model(image[np.newaxis]), strict=False))
-        rows.append(np.concatenate([picture, np.asarray(overlay(picture, found))]))
+        columns.append(np.concatenate([picture, pictures.overlay(picture, found)]))
     path = FOLDER / f"{network.ir.name}.png"
-    from PIL import Image
-
-    sheet = Image.fromarray(np.concatenate(rows, axis=1))
-    save_picture(path, sheet.resize((4 * sheet.width, 4 * sheet.height), Image.Resampling.NEAREST))
+    sheet = Image.fromarray(np.concatenate(columns, axis=1))
+    pictures.save_picture(path, sheet.resize((4 * sheet.width, 4 * sheet.height), Image.Resampling.NEAREST))
     console.print(f"{path} shows what it finds")
 
 

@@ -23,7 +23,7 @@ LAYERS = [
     {"ir"},
     {"ops", "syntax"},
     {"passes", "semantics", "stats"},
-    {"backends", "expectations", "reference", "starter", "summary"},
+    {"backends", "expectations", "pictures", "reference", "starter", "summary"},
     {"compiler"},
     {"api"},
     {"execution"},
@@ -42,10 +42,11 @@ ONLY_IN = {
     "onnxruntime": ("backends/verify.py", "backends/running.py"),
     "rich": ("render/", "summary.py", "cli/"),
     "click": ("cli/",),
+    "PIL": ("pictures.py",),
 }
 """Third-party packages and the places that may import them."""
 
-LAZY = {"z3", "rich", "torch", "onnxruntime"}
+LAZY = {"PIL", "z3", "rich", "torch", "onnxruntime"}
 """Imported only inside functions, never when a module is loaded."""
 
 

@@ -288,9 +288,10 @@ def _record(
     metavar="[NAME=]FILE",
     multiple=True,
     required=True,
-    help="An input, a .npy file; by name if the model has several.",
+    help="An input, a .npy file or a picture; by name if the model has several.",
 )
 @options.output("Where to write the outputs, an .npz file.")
+@options.picture("--show", "drawing", "Draw what is found over the picture, into a .png or .jpg file.")
 @click.option("--onnx", "onnx", is_flag=True, help="Run with ONNX Runtime instead of PyTorch.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="For weights not given.")
 @options.as_json
@@ -303,11 +304,12 @@ def run(
     weights: Path | None,
     inputs: tuple[str, ...],
     output: Path | None,
+    drawing: Path | None,
     onnx: bool,
     seed: int,
     as_json: bool,
 ) -> None:
-    """Run the model once on arrays."""
+    """Run the model once on arrays or on a picture."""
     from archdsl import execution
 
     network = load(spec, model, settings, dims, limits)
@@ -317,6 +319,8 @@ def run(
     outputs = runner(network, given, values)
     if output is not None:
         execution.save(output, outputs)
+    if drawing is not None:
+        execution.show(drawing, given, outputs)
     described = execution.described(outputs)
     if as_json:
         write_json(described)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FINDINGS, FAILED, INTERRUPTED = 1, 2, 130
 
-_EXTRAS = {"torch": "torch", "onnxruntime": "verify"}
+_EXTRAS = {"torch": "torch", "onnxruntime": "verify", "PIL": "images"}
 """What to install for a package that is missing."""
 
 _NOT_READ = {"file-not-found", "unknown-spec", "unreadable-file"}

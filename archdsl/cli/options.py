@@ -139,6 +139,20 @@ def output(meaning: str) -> Callable[[Function], Function]:
     return click.option("-o", "--output", type=path, help=meaning)
 
 
+def _picture(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+    from archdsl.pictures import SUFFIXES, is_picture
+
+    if path is not None and not is_picture(path):
+        raise click.BadParameter(f"{path} must end in one of {', '.join(SUFFIXES)}", ctx, param)
+    return path
+
+
+def picture(written: str, name: str, meaning: str) -> Callable[[Function], Function]:
+    """A picture to write."""
+    path = click.Path(dir_okay=False, path_type=Path)
+    return click.option(written, name, type=path, callback=_picture, metavar="PICTURE", help=meaning)
+
+
 def network(function: Function) -> Function:
     """SPEC and the options that say which network it is, with what sizes, within what limits."""
     options = (click.argument("spec"), model, settings, dims, limits)
