@@ -48,7 +48,7 @@ def as_input(picture: Array, name: str, expected: TensorType) -> Array:
     batch, *rest = dims if len(dims) == 4 else [0, 0, 0, 0]
     fits = batch in (None, 1)
     if fits and expected.dtype is DType.UINT8 and rest[2] == 3:
-        return np.ascontiguousarray(_resized(picture, rest[0], rest[1])[np.newaxis])
+        return _resized(picture, rest[0], rest[1])[np.newaxis].copy()
     if fits and expected.dtype is DType.FLOAT32 and rest[0] in (1, 3):
         pixels = _resized(picture, rest[1], rest[2])
         pixels = pixels if rest[0] == 3 else _grey(pixels)
