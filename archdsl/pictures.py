@@ -118,8 +118,8 @@ def _with_classes(picture: Array, classes: Array) -> Image:
     from PIL import Image
 
     height, width, _ = picture.shape
-    rows = np.arange(height) * classes.shape[0] // height
-    columns = np.arange(width) * classes.shape[1] // width
+    rows: Array = np.arange(height) * classes.shape[0] // height
+    columns: Array = np.arange(width) * classes.shape[1] // width
     shown = classes[rows][:, columns]
     colours = np.array([colour(each) for each in range(int(shown.max(initial=0)) + 1)])
     veiled = (picture * 0.4 + colours[shown] * 0.6).astype(np.uint8)
@@ -128,19 +128,25 @@ def _with_classes(picture: Array, classes: Array) -> Image:
 
 def _with_boxes(picture: Array, outputs: Mapping[str, Array]) -> Image:
     """The boxes that are sure enough, each with its class and score."""
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageFont
 
     image = Image.fromarray(picture)
     pen = ImageDraw.Draw(image)
+    font = ImageFont.load_default(max(10, max(image.size) // 50))
+    width = max(1, max(image.size) // 300)
     boxes = outputs["boxes"]
     scores = outputs.get("scores", np.ones(len(boxes)))
     labels = outputs.get("labels", np.zeros(len(boxes), np.int64))
-    width = max(1, max(image.size) // 200)
-    for box, score, label in sorted(zip(boxes, scores, labels, strict=True), key=lambda one: one[1]):
+    for box, score, label in sorted(
+        zip(boxes, scores, labels, strict=True), key=lambda one: one[1]
+    ):
         left, top, right, bottom = box.tolist()
         if score >= LEAST_SCORE and left <= right and top <= bottom:
-            pen.rectangle((left, top, right, bottom), outline=colour(int(label) + 1), width=width)
-            pen.text((left + width + 1, top + width), f"{label} {score:.2f}", colour(int(label) + 1))
+            ink = colour(int(label) + 1)
+            pen.rectangle((left, top, right, bottom), outline=ink, width=width)
+            text, corner = f"{label}: {score:.2f}", (left + width, top + width)
+            pen.rectangle(pen.textbbox(corner, text, font), fill=ink)
+            pen.text(corner, text, "black", font)
     return image
 
 

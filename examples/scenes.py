@@ -1,4 +1,4 @@
-"""Synthetic images: circles, squares and triangles before a noisy ground, and what is true of them."""
+"""Synthetic images: circles, squares and triangles before a noisy ground, and what they are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ LEAST_SIDE, MOST_SIDE = 14, 28
 
 @dataclass(frozen=True)
 class Scenes:
-    """Images, the class of every pixel (0 is the ground), and boxes [image, kind, x1, y1, x2, y2]."""
+    """Images, the class of every pixel, and a row [image, kind, x1, y1, x2, y2] for each box.
+
+    Class 0 is the ground, and every kind has the class behind its number.
+    """
 
     images: np.ndarray
     classes: np.ndarray

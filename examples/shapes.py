@@ -27,7 +27,7 @@ SIZE, TRAINED, HELD_OUT, BATCH = 64, 2000, 200, 16
 STEPS = {"shapes_fcn": 400, "shapes_yolo": 400}
 REQUIRED = {"shapes_fcn": 0.9, "shapes_yolo": 0.8}
 CELL, USUAL = 8, 20.0
-SHOWN = 8
+SHOWN, ENLARGED = 8, 4
 
 console = Console(highlight=False)
 
@@ -42,7 +42,7 @@ def main() -> int:
     torch.manual_seed(0)
     torch.set_num_threads(1)  # So small networks have no work for two.
     known, unknown = scenes(TRAINED, SIZE, seed=1), scenes(HELD_OUT, SIZE, seed=2)
-    scores = Table("model", "score", "at least", "PyTorch", "ONNX Runtime")
+    table = Table("model", "score", "at least", "PyTorch", "ONNX Runtime")
     told = {
         "shapes_fcn": (segmentation_loss, mean_iou, "mean IoU"),
         "shapes_yolo": (detection_loss, mean_precision, "mAP@0.5"),
@@ -50,14 +50,15 @@ def main() -> int:
     right: list[bool] = []
     for name, (loss, score, what) in told.items():
         network = archdsl.load(HERE / f"{name}.arch")
-        console.print(network.summary(dims={"N": 1, "H": SIZE, "W": SIZE}))
+        console.rule(f"[bold]{name}", align="left")
+        console.print(network.summary(1, dims={"N": 1, "H": SIZE, "W": SIZE}))
         module = train(network.to_torch(), loss, known, STEPS[name])
         runner = with_onnx(network, module)
         ours, theirs = score(with_torch(module), unknown), score(runner, unknown)
-        scores.add_row(name, what, f"{REQUIRED[name]}", f"{ours:.4f}", f"{theirs:.4f}")
+        table.add_row(name, what, f"{REQUIRED[name]}", f"{ours:.4f}", f"{theirs:.4f}")
         right.append(ours >= REQUIRED[name] and abs(ours - theirs) < 1e-4)
         draw(network, runner, unknown)
-    console.print(scores)
+    console.print(table)
     return 0 if all(right) else 1
 
 
@@ -65,7 +66,7 @@ def main() -> int:
 
 
 def train(module: nn.Module, loss: Loss, known: Scenes, steps: int) -> nn.Module:
-    """Adam with a falling learning rate; images are mirrored by chance."""
+    """Adam with a falling learning rate."""
     optimiser = torch.optim.AdamW(module.parameters(), 4e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, total_steps=steps)
     generator = np.random.default_rng(0)
@@ -197,12 +198,14 @@ def draw(network: archdsl.Network, model: Model, unknown: Scenes) -> None:
     names = [port.name for port in network.ir.root.outputs]
     columns: list[np.ndarray] = []
     for image in unknown.images[:SHOWN]:
-        picture = pictures.as_picture(image[np.newaxis])
+        large = image.repeat(ENLARGED, axis=1).repeat(ENLARGED, axis=2)
+        picture = pictures.as_picture(large[np.newaxis])
         found = dict(zip(names, model(image[np.newaxis]), strict=False))
+        if "boxes" in found:
+            found["boxes"] = ENLARGED * found["boxes"]
         columns.append(np.concatenate([picture, pictures.overlay(picture, found)]))
     path = FOLDER / f"{network.ir.name}.png"
-    sheet = Image.fromarray(np.concatenate(columns, axis=1))
-    pictures.save_picture(path, sheet.resize((4 * sheet.width, 4 * sheet.height), Image.Resampling.NEAREST))
+    pictures.save_picture(path, Image.fromarray(np.concatenate(columns, axis=1)))
     console.print(f"{path} shows what it finds")
 
 

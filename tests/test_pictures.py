@@ -76,7 +76,9 @@ def prepared(shorter: int, longest: int, image: torch.Tensor) -> tuple[np.ndarra
 
 def cut_from_photograph(height: int, width: int) -> torch.Tensor:
     """Not noise: there ONNX Runtime's float32 places between two pixels tell in the fifth digit."""
-    picture = pictures.read_picture(PHOTOGRAPHS / "china.jpg")[200 : 200 + height, 300 : 300 + width]
+    picture = pictures.read_picture(PHOTOGRAPHS / "china.jpg")[
+        200 : 200 + height, 300 : 300 + width
+    ]
     return torch.from_numpy(pictures.as_input(picture, "x", type_of("[N, 3, H, W]")))
 
 
@@ -90,7 +92,9 @@ def test_a_photograph_is_prepared_as_for_torchvisions_detectors(height: int, wid
         size = (1, 50)
         normal = torchvision.transforms.functional.normalize
         single, double = (
-            F.interpolate(normal(x, transform.image_mean, transform.image_std), size, mode="bilinear")
+            F.interpolate(
+                normal(x, transform.image_mean, transform.image_std), size, mode="bilinear"
+            )
             for x in (image, image.double())
         )
     else:
@@ -116,7 +120,9 @@ def test_boxes_are_scaled_back_as_torchvision_does() -> None:
     )
     inputs = torch.rand(9, 4) * 100, torch.rand(1, 3, 80, 133), torch.rand(1, 3, 427, 640)
     resize_boxes = torchvision.models.detection.transform.resize_boxes
-    single, double = (resize_boxes(x, [80, 133], [427, 640]) for x in (inputs[0], inputs[0].double()))
+    single, double = (
+        resize_boxes(x, [80, 133], [427, 640]) for x in (inputs[0], inputs[0].double())
+    )
     module = network.to_torch()
     assert_parity("PyTorch", module(*inputs).numpy(), single, double)
     names = ("boxes", "seen", "image")
@@ -131,7 +137,10 @@ def test_boxes_are_scaled_back_as_torchvision_does() -> None:
 def test_a_prepared_network_has_the_same_weights(spec: str, model: str | None) -> None:
     plain, prepared = api.load(spec, model), api.load(f"{spec}_photo")
     weights = [
-        {path: tensor.shape for path, tensor in network.to_torch(device="meta").state_dict().items()}
+        {
+            path: tensor.shape
+            for path, tensor in network.to_torch(device="meta").state_dict().items()
+        }
         for network in (plain, prepared)
     ]
     assert weights[0] == weights[1]
@@ -163,7 +172,8 @@ def test_a_picture_is_resized_where_the_sizes_are_fixed() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["int64[B, T]", "[N, 4, H, W]", "[2, 3, H, W]", "float64[N, 3, H, W]", "uint8[N, 3, H, W]"]
+    "text",
+    ["int64[B, T]", "[N, 4, H, W]", "[2, 3, H, W]", "float64[N, 3, H, W]", "uint8[N, 3, H, W]"],
 )
 def test_what_is_no_picture_takes_none(text: str) -> None:
     with pytest.raises(GivenError, match="takes no picture"):
@@ -230,7 +240,9 @@ def test_what_cannot_be_read_or_drawn_is_told(tmp_path: Path) -> None:
     broken.write_bytes(b"\x89PNG\r\n\x1a\n, but no more")
     photograph = str(PHOTOGRAPHS / "china.jpg")
     assert "not a picture" in run(str(spec), "--input", str(broken), code=2).output
-    assert "can be drawn" in run("resnet18", "--input", photograph, "--show", "x.png", code=2).output
+    assert (
+        "can be drawn" in run("resnet18", "--input", photograph, "--show", "x.png", code=2).output
+    )
     told = run(str(spec), "--input", photograph, "--show", str(tmp_path / "x.gif"), code=2).output
     assert ".png" in told
     assert "no such file" in run(str(spec), "--input", "missing.png", code=2).output.lower()

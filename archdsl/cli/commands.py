@@ -291,7 +291,9 @@ def _record(
     help="An input, a .npy file or a picture; by name if the model has several.",
 )
 @options.output("Where to write the outputs, an .npz file.")
-@options.picture("--show", "drawing", "Draw what is found over the picture, into a .png or .jpg file.")
+@options.picture(
+    "--show", "drawing", "Draw what is found over the picture, into a .png or .jpg file."
+)
 @click.option("--onnx", "onnx", is_flag=True, help="Run with ONNX Runtime instead of PyTorch.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="For weights not given.")
 @options.as_json

@@ -150,7 +150,9 @@ def _picture(ctx: click.Context, param: click.Parameter, path: Path | None) -> P
 def picture(written: str, name: str, meaning: str) -> Callable[[Function], Function]:
     """A picture to write."""
     path = click.Path(dir_okay=False, path_type=Path)
-    return click.option(written, name, type=path, callback=_picture, metavar="PICTURE", help=meaning)
+    return click.option(
+        written, name, type=path, callback=_picture, metavar="PICTURE", help=meaning
+    )
 
 
 def network(function: Function) -> Function:
