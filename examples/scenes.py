@@ -9,6 +9,7 @@ import numpy as np
 KINDS = ("circle", "square", "triangle")
 MOST = 3
 LEAST_SIDE, MOST_SIDE = 14, 28
+LEAST_CONTRAST = 0.3
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def scenes(count: int, size: int, seed: int) -> Scenes:
         for x, y, side in placed:
             kind = int(generator.integers(len(KINDS)))
             covered = mask(kind, x, y, side, size)
-            images[image][:, covered] = generator.uniform(0, 1, (3, 1))
+            images[image][:, covered] = ink(generator, images[image][:, covered].mean(1))
             classes[image][covered] = kind + 1
             boxes.append(np.array([image, kind, x, y, x + side, y + side]))
         images[image] += generator.normal(0, 0.06, images[image].shape)
@@ -47,6 +48,14 @@ def ground(generator: np.random.Generator, size: int) -> np.ndarray:
     corners = generator.uniform(0.2, 0.8, (2, 3, 1, 1))
     part = np.add.outer(np.arange(size), np.arange(size)) / (2 * size - 2)
     return corners[0] * (1 - part) + corners[1] * part
+
+
+def ink(generator: np.random.Generator, behind: np.ndarray) -> np.ndarray:
+    """A colour that can be told from the one behind it."""
+    colour = behind
+    while np.abs(colour - behind).max() < LEAST_CONTRAST:
+        colour = generator.uniform(0, 1, 3)
+    return colour[:, np.newaxis]
 
 
 def places(generator: np.random.Generator, size: int) -> list[tuple[int, int, int]]:
