@@ -24,7 +24,7 @@ from archdsl import pictures
 HERE = Path(__file__).parent
 FOLDER = Path("build") / "demo"
 SIZE, TRAINED, HELD_OUT, BATCH = 64, 2000, 200, 16
-STEPS = {"shapes_fcn": 400, "shapes_yolo": 400}
+STEPS = {"shapes_fcn": 600, "shapes_yolo": 400}
 REQUIRED = {"shapes_fcn": 0.9, "shapes_yolo": 0.8}
 CELL, USUAL = 8, 20.0
 SHOWN, ENLARGED = 8, 4
