@@ -219,7 +219,7 @@ def faster_rcnn(state: State, image: Tensor) -> Sequence[Tensor]:
     likely = F.conv2d(y, state["rpn_cls_score.weight"], state["rpn_cls_score.bias"])
     likely = likely.view(1, 2, 9, *x.shape[2:]).softmax(1)[:, 1]
     deltas = F.conv2d(y, state["rpn_bbox_pred.weight"], state["rpn_bbox_pred.bias"])
-    regions = proposed(likely, deltas, size, 40)
+    regions = proposed(likely, deltas, size, 400)
     rois = torch.cat((regions.new_zeros(len(regions), 1), regions), 1)
     pooled = roi_pool(7, 7, 1 / 16)(x, rois).flatten(1)
     features = F.relu(linear(state, "fc7", F.relu(linear(state, "fc6", pooled))))
@@ -241,10 +241,10 @@ def timid(network: api.Network) -> tuple[Any, dict[str, Tensor]]:
 
 
 def test_faster_rcnn_is_its_definition() -> None:
-    settings = {"base": 4, "hidden": 24, "classes": 5, "most": 40, "proposals": 12}
+    settings = {"base": 4, "hidden": 24, "classes": 5, "most": 400, "proposals": 12}
     network = api.load(shipped_models()["faster_rcnn"], model="FasterRCNN", **settings)
     generator = torch.Generator().manual_seed(0)
-    sizes = (197, 330), (160, 128), (16, 31)
+    sizes = (331, 500), (160, 128), (16, 31)
     images = [(torch.randn(1, 3, *size, generator=generator),) for size in sizes]
     compare(network, faster_rcnn, *images, draw=timid)
 
