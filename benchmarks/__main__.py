@@ -29,6 +29,7 @@ SECTIONS = {
     "construction": "benchmarks.construction",
     "scaling": "benchmarks.scaling",
     "sequences": "benchmarks.sequences",
+    "detection": "benchmarks.detection",
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 REMARKS = "## Remarks"

@@ -45,10 +45,13 @@ def drawn(network: api.Network, seed: int = 0) -> tuple[Any, dict[str, Tensor]]:
 
 
 def compare(
-    network: api.Network, reference: Callable[..., Sequence[Tensor]], *trials: Sequence[Tensor]
+    network: api.Network,
+    reference: Callable[..., Sequence[Tensor]],
+    *trials: Sequence[Tensor],
+    draw: Callable[[api.Network], tuple[Any, dict[str, Tensor]]] = drawn,
 ) -> None:
     """The module and ONNX Runtime beside a reference that takes the state and the inputs."""
-    module, state = drawn(network)
+    module, state = draw(network)
     exported = network.to_onnx({k: v.numpy() for k, v in state.items()}).SerializeToString()
     double = {k: v.double() if v.is_floating_point() else v for k, v in state.items()}
     names = [port.name for port in network.ir.root.inputs]
@@ -135,13 +138,14 @@ def test_boxes_are_clipped_as_in_torchvision() -> None:
     )
 
 
-def test_anchors_are_those_of_torchvision() -> None:
+@pytest.mark.parametrize("sizes", [(32.0,), (24.0, 60.0, 133.0)])
+def test_anchors_are_those_of_torchvision(sizes: tuple[float, ...]) -> None:
     network = api.load(
         IMPORT + "model m(image: [N, 3, H, W], features: [N, 8, P, Q]) -> [A, 4] {\n"
-        "  return Anchors(32, [0.5, 1.0, 2.0])(features, image)\n}"
+        f"  return Anchors({list(sizes)}, [0.5, 1.0, 2.0])(features, image)\n}}"
     )
     generator = torchvision.models.detection.anchor_utils.AnchorGenerator(
-        ((32,),), ((0.5, 1.0, 2.0),)
+        (sizes,), ((0.5, 1.0, 2.0),)
     )
     images = torchvision.models.detection.image_list
 

@@ -10,7 +10,7 @@ from archdsl.ir.op import Op
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._casting import cast
 from archdsl.ops._fields import Positive, Probability
-from archdsl.ops._suppression import BEST, SUPPRESSION
+from archdsl.ops._suppression import BEST, SUPPRESSION, UNSUPPRESSED
 
 _LOWEST = float("-inf")
 
@@ -30,7 +30,7 @@ class Nms(Op, function="nms"):
     """
 
     positional = ("iou_threshold",)
-    torch_functions: ClassVar[Mapping[str, str]] = {"non_max_suppression": SUPPRESSION, "nms": BEST}
+    torch_functions: ClassVar[Mapping[str, str]] = {"unsuppressed": UNSUPPRESSED, "nms": BEST}
 
     iou_threshold: Probability
     """How much of their union two boxes may share."""
@@ -76,7 +76,10 @@ class NonMaxSuppression(Op, function="non_max_suppression"):
     """
 
     positional = ("iou_threshold",)
-    torch_functions: ClassVar[Mapping[str, str]] = {"non_max_suppression": SUPPRESSION}
+    torch_functions: ClassVar[Mapping[str, str]] = {
+        "unsuppressed": UNSUPPRESSED,
+        "non_max_suppression": SUPPRESSION,
+    }
 
     iou_threshold: Probability
     """How much of their union two boxes may share."""
