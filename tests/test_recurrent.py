@@ -268,7 +268,7 @@ model m(x: [T, N, 8]) -> y: [T, N, 4], w: [12, 8] {
 
 
 def test_folding_changes_nothing() -> None:
-    model = model_of(LANGUAGE_MODEL)
+    model = model_of("model m(x: [T, N, 8]) { x -> LSTM(4, num_layers=2) -> GRU(3) -> RNN(2) }")
     folded, plain = (export(model, None, fold=fold) for fold in (True, False))
     assert folded.SerializeToString() == plain.SerializeToString()
 

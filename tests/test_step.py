@@ -279,4 +279,4 @@ def test_weights_of_the_whole_are_taken_and_no_others() -> None:
     state = initial(net.ir, 0)
     part.to_onnx(state)
     with pytest.raises(Exception, match="strange"):
-        part.to_onnx({**state, "strange": state["gru.bias_hh_l0"]})
+        part.to_onnx({**state, "strange": np.array(state["gru.bias_hh_l0"])})

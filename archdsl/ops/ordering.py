@@ -8,10 +8,12 @@ from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
+from archdsl.ir.places import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops._axes import axis_label, position, torch_axis
 from archdsl.ops._casting import cast
 from archdsl.ops._fields import Axis
+from archdsl.ops._places import beside
 
 _FIRST = '''
 def first_sorted(x, count, axis, descending):
@@ -31,6 +33,9 @@ class _Ordering(Op, ABC):
     def _types(self, x: TensorType, count: Dim) -> tuple[TensorType, TensorType]:
         values = x.with_dim(position(x, self.axis), count)
         return values, values.with_dtype(DType.INT64)
+
+    def piece(self, axis: int, start: Dim, size: Dim, x: TensorType) -> Piece | None:
+        return beside(self, axis, (position(x, self.axis),), (x,))
 
     def _place(self, x: TensorType) -> int:
         if x.rank == 0:
