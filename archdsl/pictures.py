@@ -118,8 +118,8 @@ def _with_classes(picture: Array, classes: Array) -> Image:
     from PIL import Image
 
     height, width, _ = picture.shape
-    rows: Array = np.arange(height) * classes.shape[0] // height
-    columns: Array = np.arange(width) * classes.shape[1] // width
+    rows = [place * classes.shape[0] // height for place in range(height)]
+    columns = [place * classes.shape[1] // width for place in range(width)]
     shown = classes[rows][:, columns]
     colours = np.array([colour(each) for each in range(int(shown.max(initial=0)) + 1)])
     veiled = (picture * 0.4 + colours[shown] * 0.6).astype(np.uint8)
