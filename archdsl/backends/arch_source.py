@@ -251,26 +251,31 @@ def _types(block: Block) -> Sequence[TensorType]:
     """The types of all values as they follow in the flat block, without the blocks' signatures.
 
     A size can be written otherwise there: `H`, where a block that halves and doubles it has
-    `2*(H//2)`.
+    `2*(H//2)`. What bounds a size from data is known from the node on that makes it.
     """
     known = block.facts()
     required = [requirement.condition for requirement in block.requirements]
-    facts = Facts(known.minimums, (*known.assumptions, *required))
+    names = [size.name for size in block.fresh]
+    bounds = dict(zip(names, known.assumptions, strict=True))
     types = [value.type for value in block.values]
-    _infer(block.nodes, facts, types)
+    _infer(block.nodes, Facts(known.minimums, required), bounds, types)
     return types
 
 
-def _infer(nodes: Sequence[Node], facts: Facts, types: list[TensorType]) -> None:
+def _infer(
+    nodes: Sequence[Node], facts: Facts, bounds: Mapping[str, Condition], types: list[TensorType]
+) -> None:
     for node in nodes:
         given = [types[value] for value in node.inputs]
         if node.scan is not None:
-            results = _infer_scan(node.scan, given, facts, types)
+            results = _infer_scan(node.scan, given, facts, bounds, types)
         else:
             assert node.op is not None
             results = _infer_op(node.op, given, facts, node.fresh)
         for value, result in zip(node.outputs, results, strict=True):
             types[value] = result
+        for name in node.fresh:
+            facts = facts.assume(bounds[name])
 
 
 def _infer_op(
@@ -286,7 +291,11 @@ def _infer_op(
 
 
 def _infer_scan(
-    scan: Scan, given: Sequence[TensorType], facts: Facts, types: list[TensorType]
+    scan: Scan,
+    given: Sequence[TensorType],
+    facts: Facts,
+    bounds: Mapping[str, Condition],
+    types: list[TensorType],
 ) -> Sequence[TensorType]:
     """The stacked yields, each as long as the first sequence, and the states as they began."""
     for element, sequence, axis in zip(scan.elements, given, scan.axes, strict=False):
@@ -294,7 +303,7 @@ def _infer_scan(
     initials = given[len(scan.axes) : len(scan.axes) + len(scan.states)]
     for state, initial in zip(scan.states, initials, strict=True):
         types[state] = initial
-    _infer(scan.nodes, facts, types)
+    _infer(scan.nodes, facts, bounds, types)
     length = given[0].dims[scan.axes[0]]
     yields = scan.results[len(scan.states) :]
     stacked = [types[y].with_axis(at, length) for y, at in zip(yields, scan.stacked, strict=True)]
