@@ -164,14 +164,14 @@ def _segmenter_in_torch(plan: Plan) -> Claim:
 
 
 def _detector_in_torch(plan: Plan) -> Claim:
-    detection = torchvision.models.detection
+    detection, frozen = torchvision.models.detection, torchvision.ops.misc.FrozenBatchNorm2d
     torch.manual_seed(0)
-    theirs = detection.fasterrcnn_resnet50_fpn(
-        weights=None, weights_backbone=None, norm_layer=torchvision.ops.misc.FrozenBatchNorm2d
-    )
+    body = torchvision.models.resnet50(weights=None, norm_layer=frozen)
+    theirs = detection.FasterRCNN(detection.backbone_utils._resnet_fpn_extractor(body, 3), 91)
     theirs = theirs.eval().requires_grad_(False)
     note = _lend_operators()
-    ours = archdsl.load("fasterrcnn_resnet50_fpn").to_torch(weights=theirs).eval()
+    ours = archdsl.load("fasterrcnn_resnet50_fpn").to_torch(weights=theirs)
+    ours = ours.eval().requires_grad_(False)
     picture = torch.randn(PHOTOGRAPH, generator=torch.Generator().manual_seed(0))
     size = [PHOTOGRAPH[2:]]
     images = detection.image_list.ImageList(picture, size)
