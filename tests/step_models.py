@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 MLP = """
 block Layer(heads: int)(x: [B, T, D]) -> [B, T, D] {
@@ -253,11 +254,22 @@ class StepModel:
     """Outputs with one row a step over all steps: both axes."""
     most: int = 100
     """The longest it takes."""
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """For a shipped model, whose name is the text: which family, and how small."""
 
 
 TOKENS, LOGITS = {"tokens": 1}, {"logits": 1}
 
+SMALL = {"layers": 2, "heads": 4, "width": 32, "vocabulary": 15}
+IDS = {"input_ids": 1}
+
 MODELS = {
+    "shipped gpt2": StepModel(
+        "gpt2", 4, IDS, LOGITS, most=16, settings=SMALL | {"model": "GPT2", "positions": 16}
+    ),
+    "shipped llama": StepModel(
+        "llama", 4, IDS, LOGITS, settings=SMALL | {"model": "LLaMA", "groups": 2, "hidden": 48}
+    ),
     "gpt": StepModel(GPT.replace("PREDICATE", "j <= i"), 4, TOKENS, LOGITS, most=16),
     "window": StepModel(
         GPT.replace("PREDICATE", "0 <= i - j and i - j < 3"), 4, TOKENS, LOGITS, most=16

@@ -142,7 +142,11 @@ def test_boxes_are_clipped_as_in_torchvision() -> None:
 def test_anchors_are_those_of_torchvision(sizes: tuple[float, ...]) -> None:
     network = api.load(
         IMPORT + "model m(image: [N, 3, H, W], features: [N, 8, P, Q]) -> [A, 4] {\n"
-        f"  return Anchors({list(sizes)}, [0.5, 1.0, 2.0])(features, image)\n}}"
+        "  anchors = []\n"
+        f"  for size in {list(sizes)} {{\n"
+        "    one = Anchors(size, [0.5, 1.0, 2.0])(features, image)\n"
+        "    anchors = anchors + [one -> reshape([P * Q, 3, 4])]\n  }\n"
+        "  return stack(anchors, axis=2) -> flatten(0, 2)\n}"
     )
     generator = torchvision.models.detection.anchor_utils.AnchorGenerator(
         (sizes,), ((0.5, 1.0, 2.0),)

@@ -33,7 +33,10 @@ EDITION = "edition 2026\n"
 
 @cache
 def network(name: str) -> archdsl.Network:
-    return archdsl.load(EDITION + MODELS[name].text)
+    model = MODELS[name]
+    if model.settings:
+        return archdsl.load(model.text, **model.settings)
+    return archdsl.load(EDITION + model.text)
 
 
 @cache
