@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from archdsl.ir.dims import Dim, DimTooComplex, ceildiv, maximum
-from archdsl.ir.knowledge import unfloored
+from archdsl.ir.dims import Dim, DimTooComplex, ceildiv, maximum, minimum
+from archdsl.ir.knowledge import stronger, unfloored
 from archdsl.ir.proof import (
     All,
     Compare,
@@ -24,6 +25,7 @@ from archdsl.ir.proof import (
     all_of,
     smallest_admissible,
 )
+from archdsl.ir.solver import Effort
 
 H, W, S = map(Dim.symbol, ("H", "W", "s"))
 parse = Condition.parse
@@ -266,6 +268,27 @@ def test_the_solver_is_loaded_only_when_it_is_needed() -> None:
         "assert not {'z3', 'sympy', 'torch', 'onnx'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("relation", [">=", ">", "<=", "<"])
+@pytest.mark.parametrize("scale", [1, 3, -1, -2])
+@pytest.mark.parametrize("choice", [minimum, maximum])
+def test_what_says_more_holds_less_often(
+    relation: Relation, scale: int, choice: Callable[[Dim, Dim], Dim]
+) -> None:
+    n, m = Dim.symbol("N"), Dim.symbol("M")
+    bound = Compare(2 * n + scale * choice(n * m, m + 3), relation, m)
+    others = list(stronger(bound))
+    for sizes in ({"N": a, "M": b} for a in range(1, 9) for b in range(1, 9)):
+        assert bound.evaluate(sizes) or not any(other.evaluate(sizes) for other in others)
+
+
+def test_the_lesser_of_two_is_not_more_than_either() -> None:
+    n, m = Dim.symbol("N"), Dim.symbol("M")
+    product = 3 * ((n + 15) // 16) * ((m + 15) // 16)
+    facts = Facts(effort=Effort(0))
+    assert facts.prove(Compare(product - minimum(product, Dim.of(1000)), ">=", Dim.of(0))).proved
+    assert facts.prove(Compare(maximum(product, n * m), ">=", product)).proved
 
 
 @pytest.mark.parametrize("relation", [">=", ">", "<=", "<"])

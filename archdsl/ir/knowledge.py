@@ -6,7 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import lcm
 
-from archdsl.ir.atoms import FloorDiv, constant_value, remainder_form, sole_atom
+from archdsl.ir.atoms import (
+    FloorDiv,
+    Maximum,
+    Minimum,
+    constant_value,
+    remainder_form,
+    sole_atom,
+)
 from archdsl.ir.bounds import Range
 from archdsl.ir.conditions import All, Compare, Condition
 from archdsl.ir.dims import Dim
@@ -69,6 +76,22 @@ def unfloored(condition: Condition) -> Condition:
         elif most is not None:
             condition = Compare(atom.numerator, "<=", Dim.of(divisor * most + divisor - 1))
     return condition
+
+
+def stronger(condition: Compare) -> Iterable[Compare]:
+    """Comparisons that each say more: `a - min(a, b) >= 0` holds if `a - a >= 0` does."""
+    if condition.relation not in _BOUNDS:
+        return
+    difference = condition.difference
+    if condition.relation in ("<=", "<"):
+        difference = -difference
+    relation = ">=" if "=" in condition.relation else ">"
+    for monomial, scale in difference.polynomial.items():
+        atom = sole_atom({monomial: 1})
+        if isinstance(atom, Minimum if scale < 0 else Maximum):
+            rest = difference - scale * Dim({monomial: 1})
+            for argument in (atom.left, atom.right):
+                yield Compare(rest + scale * argument, relation, Dim.of(0))
 
 
 _BOUNDS = frozenset({">=", ">", "<=", "<"})

@@ -19,7 +19,7 @@ from archdsl.ir.conditions import (
     either_of,
 )
 from archdsl.ir.dims import Dim
-from archdsl.ir.knowledge import Knowledge, unfloored
+from archdsl.ir.knowledge import Knowledge, stronger, unfloored
 from archdsl.ir.samples import assignments
 from archdsl.ir.solver import Effort, find_sizes
 
@@ -221,6 +221,9 @@ class Facts:
         difference = comparison.difference
         if _excludes(self.range_of(difference), comparison.negated().relation):
             return True
+        for other in stronger(comparison):
+            if _excludes(self.range_of(other.difference), other.negated().relation):
+                return True
         return comparison.relation == "==" and self.knowledge.is_zero(difference)
 
     def _relevant(self, symbols: frozenset[str]) -> tuple[Condition, ...]:
