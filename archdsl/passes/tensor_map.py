@@ -184,7 +184,9 @@ class TensorMap:
         before: Block, after: Block, parts: Sequence[Part] = (), computed: Sequence[Computed] = ()
     ) -> TensorMap:
         """The map from the weights of one flat block to those of another."""
-        return TensorMap(weight_shapes(before), weight_shapes(after), tuple(parts), tuple(computed))
+        old = weight_shapes(before)
+        new = old if after is before else weight_shapes(after)
+        return TensorMap(old, new, tuple(parts), tuple(computed))
 
     def __post_init__(self) -> None:
         unknown = [path for path in self.new if path not in self._made and path not in self.old]
