@@ -34,6 +34,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx import GraphProto
 from op_parity import assert_parity, numpy_of, tensor
 from op_torch import Interpreter
 from pydantic import ValidationError
@@ -369,7 +370,7 @@ def export(
     op: Op, entry: Case | Refused, opset: int, weights: Mapping[str, np.ndarray]
 ) -> Exported:
     """The one-operator model at an opset, through the checker and strict shape inference."""
-    graph = GraphBuilder(opset, "case")
+    graph = GraphBuilder(opset, GraphProto(name="case"))
     types = input_types(entry)
     operands = [graph.input(f"input_{place}", type) for place, type in enumerate(types)]
     for place, given in enumerate(entry.context):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from onnx import GraphProto
 from op_harness import session
 
 from archdsl.backends.onnx_graph import GraphBuilder
@@ -18,7 +19,7 @@ TRIED = [{"N": n, "H": h, "W": w} for n, h, w in [(1, 1, 1), (2, 7, 5), (3, 2, 9
 
 
 def graph() -> tuple[GraphBuilder, Operand]:
-    builder = GraphBuilder(17, "sizes")
+    builder = GraphBuilder(17, GraphProto(name="sizes"))
     return builder, builder.input("x", TensorType.of(DType.FLOAT32, "N", 12, "H", "W"))
 
 
@@ -111,7 +112,7 @@ def test_reshape_copies_and_infers_before_it_computes(target: tuple, told: tuple
 
 
 def test_reshape_to_an_empty_tensor_means_zero() -> None:
-    builder = GraphBuilder(17, "empty")
+    builder = GraphBuilder(17, GraphProto(name="empty"))
     x = builder.input("x", TensorType.of(DType.FLOAT32, "N", 0))
     y = builder.reshape(x, TensorType.of(DType.FLOAT32, 0, "N"))
     (got,) = session(finished(builder, y=y)).run(None, {"x": np.zeros((3, 0), np.float32)})

@@ -10,7 +10,7 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto
+from onnx import GraphProto, ModelProto
 
 from archdsl.backends.fold_siblings import fold_siblings
 from archdsl.backends.onnx_file import Initializer, attach, write
@@ -21,7 +21,6 @@ from archdsl.backends.weights import (
     array_place,
     compare,
     initial_weight,
-    known_shape,
     once,
 )
 from archdsl.ir.lowering import Operand
@@ -31,7 +30,7 @@ from archdsl.passes.flatten import flatten
 from archdsl.passes.fuse import for_onnx
 from archdsl.passes.fuse_batch_norm import fuse_batch_norm
 from archdsl.passes.fuse_recurrence import fuse_recurrence_for_onnx
-from archdsl.passes.state import state
+from archdsl.passes.state import known_shape, state
 from archdsl.passes.tensor_map import Arrays
 from archdsl.version import VERSION
 
@@ -121,11 +120,10 @@ def prepare(request: Request) -> tuple[ModelProto, list[Initializer]]:
     if request.fold:
         folded = fuse_batch_norm(block)
         block, arrays = fold_siblings(folded.block, folded.map.forward(arrays))
-    lowered = lower(block, request.model.name, request.opset)
+    proto = _model(request.model, request.opset)
+    lowered = lower(block, proto.graph, request.opset)
     if request.fold:
         lowered = turn_weights(lowered)
-    proto = _model(request.model, request.opset)
-    proto.graph.MergeFrom(lowered.graph)
     initializers = [_initializer(o, arrays[path]) for path, o in lowered.weights.items()]
     initializers += [
         _initializer(made.operand, partial(made.array, arrays)) for made in lowered.made
@@ -152,7 +150,7 @@ def _lower_unfolded(model: Model, opset: int, training_outputs: bool) -> frozens
     """The paths of the weights that the unfolded graph needs."""
     _demand_opset(opset)
     block = flatten(for_onnx(model, opset), keep_training=training_outputs)
-    return lower(block, model.name, opset).paths
+    return lower(block, GraphProto(), opset).paths
 
 
 def _arrays(request: Request) -> Arrays:
@@ -178,6 +176,7 @@ def _model(model: Model, opset: int) -> ModelProto:
         producer_version=VERSION,
         doc_string=model.doc or model.root.doc,
     )
+    proto.graph.name = model.name
     proto.opset_import.add(domain="", version=opset)
     for key, value in _metadata(model).items():
         proto.metadata_props.add(key=key, value=value)

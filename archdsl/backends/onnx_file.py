@@ -14,8 +14,8 @@ import shutil
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import zip_longest
 from math import prod
 from pathlib import Path
@@ -54,7 +54,7 @@ _NAME_FIELD = TensorProto.DESCRIPTOR.fields_by_name["name"].number
 _RAW_DATA_FIELD = TensorProto.DESCRIPTOR.fields_by_name["raw_data"].number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Initializer:
     """A weight that is yet to be computed or read: its path, what it is, and how to get it."""
 
@@ -63,10 +63,12 @@ class Initializer:
     shape: tuple[int, ...]
     array: Callable[[], Array]
 
-    @cached_property
-    def size(self) -> int:
-        """How many bytes it has."""
-        return numpy_dtype(self.dtype).itemsize * prod(self.shape)
+    size: int = field(init=False)
+    """How many bytes it has."""
+
+    def __post_init__(self) -> None:
+        size = numpy_dtype(self.dtype).itemsize * prod(self.shape)
+        object.__setattr__(self, "size", size)
 
     def bytes(self) -> memoryview:
         """Its elements, as they stand in a file."""
@@ -196,9 +198,9 @@ def _write_model(
 def _cut_after(message: ModelProto | GraphProto, number: int) -> tuple[bytes, bytes]:
     """The serialized fields up to a number, and those after it; the former are cleared."""
     whole = message.SerializeToString(deterministic=True)
-    for field, _ in message.ListFields():
-        if field.number <= number:
-            message.ClearField(field.name)
+    for filled, _ in message.ListFields():
+        if filled.number <= number:
+            message.ClearField(filled.name)
     end = len(whole) - message.ByteSize()
     return whole[:end], whole[end:]
 
@@ -218,6 +220,7 @@ def _dims_and_type(shape: tuple[int, ...], dtype: DType) -> bytes:
     return tensor.SerializeToString(deterministic=True)
 
 
+@lru_cache
 def _length_prefix(field: int, size: int) -> bytes:
     """The tag and the length of a protobuf field that has a length."""
     result = bytearray([field << 3 | 2])

@@ -48,18 +48,19 @@ ELEMENT_TYPES: Mapping[DType, int] = {
 
 
 class GraphBuilder:
-    """Builds one `GraphProto`; `enter` says which operator the nodes that follow belong to.
+    """Fills one empty `GraphProto`; `enter` says which operator the nodes that follow belong to.
 
     Tensors bear the name of the node that makes them. Weights are only referred to, under their
     state-dict path; whoever owns the arrays adds the initializers of `used_weights` and, from
-    the rows of several weights each, those of `packings`.
+    the rows of several weights each, those of `packings`. Those of which the axes are turned
+    somewhere are `turned`.
     """
 
-    def __init__(self, opset: int, name: str, may_be_zero: Set[str] = frozenset()) -> None:
+    def __init__(self, opset: int, graph: GraphProto, may_be_zero: Set[str] = frozenset()) -> None:
         self._opset = opset
         self._may_be_zero = may_be_zero
         self._results: Sequence[TensorType] = ()
-        self._graph = self._outermost = GraphProto(name=name)
+        self._graph = self._outermost = graph
         self._around: list[dict[str, TensorType]] = []
         self._types: dict[str, TensorType] = {}
         self._makers: dict[str, NodeProto] = {}
@@ -76,6 +77,7 @@ class GraphBuilder:
         self._shared = ChainMap[tuple[str, Hashable], Operand]()
         self.used_weights: dict[str, Operand] = {}
         self.packings: dict[str, Packing] = {}
+        self.turned: set[str] = set()
 
     # ------------------------------------------------------------------------ around operators
 
@@ -108,6 +110,8 @@ class GraphBuilder:
 
     def declare(self, operand: Operand, type: TensorType) -> Operand:
         """The same tensor with its sizes written another, equal way."""
+        if operand.type is type:
+            return operand
         if operand.name in self._types:
             self._types[operand.name] = type
         return Operand(operand.name, type)
@@ -172,6 +176,8 @@ class GraphBuilder:
             x, perm = self._untransposed(inputs[0], attributes["perm"])
             if perm == sorted(perm):
                 return Operand(x.name, type)
+            if x.name in self.used_weights:
+                self.turned.add(x.name)
             inputs, attributes = (x,), {"perm": perm}
         node = self._append(op_type, inputs, attributes)
         return self._produce(node, self._unique_tensor(node.name), type)

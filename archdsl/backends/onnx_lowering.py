@@ -40,6 +40,8 @@ class Lowered:
     graph: GraphProto
     weights: Mapping[str, Operand]
     made: Sequence[Made]
+    turned: frozenset[str]
+    """Weights that some node reads to turn their axes."""
 
     @property
     def paths(self) -> frozenset[str]:
@@ -47,18 +49,19 @@ class Lowered:
         return frozenset([*self.weights, *(path for made in self.made for path in made.paths)])
 
 
-def lower(block: Block, name: str, opset: int) -> Lowered:
-    """The graph of a flat block, its weights in the order of their first use."""
-    lowering = _Lowering(block, name, opset)
+def lower(block: Block, graph: GraphProto, opset: int) -> Lowered:
+    """A flat block in an empty graph, its weights in the order of their first use."""
+    lowering = _Lowering(block, graph, opset)
     lowering.run()
     builder = lowering.builder
-    return Lowered(lowering.graph(), builder.used_weights, tuple(builder.packings.values()))
+    made = tuple(builder.packings.values())
+    return Lowered(lowering.graph(), builder.used_weights, made, frozenset(builder.turned))
 
 
 class _Lowering:
-    def __init__(self, block: Block, name: str, opset: int) -> None:
+    def __init__(self, block: Block, graph: GraphProto, opset: int) -> None:
         self.block = block
-        self.builder = GraphBuilder(opset, name, block.may_be_zero)
+        self.builder = GraphBuilder(opset, graph, block.may_be_zero)
         self.operands: dict[int, Operand] = {}
         self.weights: dict[str, Mapping[str, Operand]] = {}
         self.refusals = _clashing_names(block)
@@ -106,8 +109,7 @@ class _Lowering:
         self.builder.enter(path.replace(".", "/"), weights or {}, given)
         result = node.op.onnx(self.builder, *(self.operands[value] for value in node.inputs))
         results = result if isinstance(result, tuple) else (result,)
-        for value, operand in zip(node.outputs, results, strict=True):
-            type = self.block.type(value)
+        for value, operand, type in zip(node.outputs, results, given, strict=True):
             if (operand.type.dtype, operand.type.rank) != (type.dtype, type.rank):
                 raise InternalError(f"{node.op!r} gave {operand.type} in ONNX instead of {type}")
             self.operands[value] = self.builder.declare(operand, type)

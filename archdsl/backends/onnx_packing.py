@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from archdsl.backends.arrays import numpy_dtype
-from archdsl.backends.weights import known_shape
 from archdsl.ir.lowering import Operand, Rows
+from archdsl.passes.state import known_shape
 
 Array = np.ndarray[Any, Any]
 

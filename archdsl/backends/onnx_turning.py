@@ -23,12 +23,14 @@ def turn_weights(lowered: Lowered) -> Lowered:
     What is also read otherwise, as a tied weight is, stays transposed in the graph: two copies
     would make the file larger.
     """
+    if not lowered.turned:
+        return lowered
     outputs = {output.name for output in lowered.graph.output}
     graphs = list(_every_graph(lowered.graph))
     readers: dict[str, list[NodeProto]] = defaultdict(list)
     for graph in graphs:
         for node in graph.node:
-            for name in lowered.weights.keys() & node.input:
+            for name in lowered.turned.intersection(node.input):
                 readers[name].append(node)
     turned: dict[tuple[str, _Places], Turned] = {}
     renamed: dict[str, str] = {}

@@ -15,11 +15,11 @@ import numpy as np
 from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.naming import identifier
 from archdsl.backends.torch_source import emit, root_class
-from archdsl.backends.weights import WeightsMismatchError, compare, known_shape, once
+from archdsl.backends.weights import WeightsMismatchError, compare, once
 from archdsl.diagnostics import InternalError
 from archdsl.ir.model import Model
 from archdsl.ir.types import DType
-from archdsl.passes.state import state
+from archdsl.passes.state import known_shape, state
 
 if TYPE_CHECKING:
     import torch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,23 +13,14 @@ import numpy as np
 
 from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.initial import draw
-from archdsl.diagnostics import GivenError, InternalError
-from archdsl.ir.dims import Dim
+from archdsl.diagnostics import GivenError
 from archdsl.ir.model import Model
 from archdsl.ir.op import Weight
 from archdsl.ir.types import DType
-from archdsl.passes.state import state
+from archdsl.passes.state import known_shape, state
 
 Array = np.ndarray[Any, Any]
 Given = TypeVar("Given")
-
-
-def known_shape(name: str, dims: Sequence[Dim]) -> tuple[int, ...]:
-    """The shape of a weight; sizes of weights are always known."""
-    known = tuple([dim.value for dim in dims if dim.value is not None])
-    if len(known) < len(dims):
-        raise InternalError(f"the weight {name} has a size that is not known: {list(dims)}")
-    return known
 
 
 def initial(model: Model, seed: int) -> dict[str, Array]:
@@ -105,6 +96,8 @@ def once(
 
     Only what lies at the same place in memory is the same: equal numbers may be chance.
     """
+    if all(path in expected for path in given):
+        return dict(given)
     places = {place(value) for path, value in given.items() if path in expected}
     return {
         path: value

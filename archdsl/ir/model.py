@@ -231,12 +231,15 @@ class Node(_Frozen):
 
 def every_node(nodes: Iterable[Node]) -> Iterator[Node]:
     """Nodes in order, and after each scan those of its steps."""
-    pending = list(reversed(list(nodes)))
-    while pending:
-        node = pending.pop()
-        yield node
-        if node.scan is not None:
-            pending += reversed(node.scan.nodes)
+    waiting = [iter(nodes)]
+    while waiting:
+        for node in waiting[-1]:
+            yield node
+            if node.scan is not None:
+                waiting.append(iter(node.scan.nodes))
+                break
+        else:
+            waiting.pop()
 
 
 class Port(_Frozen):

@@ -173,7 +173,7 @@ class _Flat:
         if node.member is not None:
             member = _join(call.prefix, node.member)
             self._add_member(call, node.member, member)
-        inputs = tuple(call.values[value] for value in node.inputs)
+        inputs = _renumbered(call, node.inputs)
         for value in node.outputs:
             call.values[value] = self._value(call, value)
         changes = {
@@ -181,8 +181,8 @@ class _Flat:
             "op": call.op(node.op.placed(*map(call.block.type, node.inputs))),
             "member": member,
             "inputs": inputs,
-            "outputs": tuple(call.values[value] for value in node.outputs),
-            "fresh": tuple(str(call.dim(Dim.symbol(name))) for name in node.fresh),
+            "outputs": _renumbered(call, node.outputs),
+            "fresh": tuple([str(call.dim(Dim.symbol(name))) for name in node.fresh]),
             "scope": _join(call.prefix, node.scope),
             "origins": (),
             "frames": (),
@@ -218,13 +218,14 @@ class _Flat:
         if full_path in self.members:
             return
         member = call.block.member[path]
-        weights = tuple(call.weight(weight, weight.name) for weight in member.weights)
+        weights = tuple([call.weight(weight, weight.name) for weight in member.weights])
         changes = {"path": full_path, "weights": weights, "frames": ()}
         self.members[full_path] = member.replaced(changes)
 
     def _value(self, call: _Call, value: int) -> int:
         inner = call.block.values[value]
-        return self._add(Value(inner.name, call.type(inner.type), inner.span))
+        type = call.type(inner.type)
+        return self._add(inner if type is inner.type else Value(inner.name, type, inner.span))
 
     def _add(self, value: Value) -> int:
         self.values.append(value)
@@ -315,7 +316,7 @@ def _with_taken(
 
 
 def _renumbered(call: _Call, values: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(call.values[value] for value in values)
+    return tuple([call.values[value] for value in values])
 
 
 _ABOUT = ("name", "doc", "arguments", "symbols", "empty", "fresh", "requirements", "span")

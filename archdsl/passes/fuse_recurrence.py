@@ -19,7 +19,7 @@ from archdsl.passes.flat_blocks import captured, needed, read, replaced, with_no
 from archdsl.passes.packed_cells import Rearranged, rearranged
 from archdsl.passes.step_graph import StepGraph
 from archdsl.passes.symbolic import Columns, Known, Symbolic, weight_tensor
-from archdsl.passes.tensor_map import Note, Part, TensorMap, Transformed, weight_shapes
+from archdsl.passes.tensor_map import Note, Part, TensorMap, Transformed, WeightShapes
 
 
 def fuse_recurrence(block: Block) -> Transformed:
@@ -115,7 +115,7 @@ class _Fusing:
 
     def _known(self) -> dict[int, Symbolic | None]:
         """What is known of values outside of steps: weights, parts of them, and numbers."""
-        shapes = weight_shapes(self.block)
+        shapes = WeightShapes(self.block)
         known: dict[int, Symbolic | None] = {}
         for borrowed in self.block.borrowed:
             dims = self.values[borrowed.value].type.dims

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from archdsl.diagnostics import InternalError
+from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Member, Model
 from archdsl.ir.op import Weight
 
@@ -28,6 +30,14 @@ def state(model: Model) -> dict[str, Weight]:
         if block is not None:
             waiting.append(_owned(model.blocks[block], prefix))
     return found
+
+
+def known_shape(name: str, dims: Sequence[Dim]) -> tuple[int, ...]:
+    """The shape of a weight; sizes of weights are always known."""
+    known = tuple([dim.value for dim in dims if dim.value is not None])
+    if len(known) < len(dims):
+        raise InternalError(f"the weight {name} has a size that is not known: {list(dims)}")
+    return known
 
 
 _Owned = tuple[str, tuple[Weight, ...], str | None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from math import prod
@@ -13,6 +13,7 @@ import numpy as np
 from archdsl.diagnostics import GivenError, InternalError
 from archdsl.ir.conditions import Condition
 from archdsl.ir.model import Block
+from archdsl.passes.state import known_shape
 from archdsl.source import Span
 
 Array = np.ndarray[Any, Any]
@@ -184,11 +185,13 @@ class TensorMap:
         before: Block, after: Block, parts: Sequence[Part] = (), computed: Sequence[Computed] = ()
     ) -> TensorMap:
         """The map from the weights of one flat block to those of another."""
-        old = weight_shapes(before)
-        new = old if after is before else weight_shapes(after)
+        old = WeightShapes(before)
+        new = old if after is before else WeightShapes(after)
         return TensorMap(old, new, tuple(parts), tuple(computed))
 
     def __post_init__(self) -> None:
+        if self.new is self.old:
+            return
         unknown = [path for path in self.new if path not in self._made and path not in self.old]
         if unknown:
             raise InternalError(f"nothing says what {', '.join(unknown)} is made of")
@@ -240,6 +243,8 @@ class TensorMap:
 
     def forward(self, arrays: Arrays) -> Arrays:
         """The new tensors, of the old ones."""
+        if self.new is self.old and not self._made:
+            return arrays
         return {path: self._new(path, arrays) for path in self.new}
 
     def _new(self, path: str, arrays: Arrays) -> Callable[[], Array]:
@@ -320,16 +325,27 @@ def _demand_agreement(
             raise LostWeightsError(f"{path} stands in several places, which have come to differ")
 
 
-def weight_shapes(block: Block) -> dict[str, tuple[int, ...]]:
-    """The sizes of all weights of a flat block, by path."""
-    owned = [(weight.name, weight) for weight in block.weights]
-    owned += [(f"{m.path}.{weight.name}", weight) for m in block.members for weight in m.weights]
-    shapes: dict[str, tuple[int, ...]] = {}
-    for path, weight in owned:
-        shapes[path] = tuple([dim.value for dim in weight.dims if dim.value is not None])
-        if len(shapes[path]) < len(weight.dims):
-            raise InternalError(f"the weight {path} has a size that is not known")
-    return shapes
+class WeightShapes(Mapping[str, tuple[int, ...]]):
+    """The sizes of all weights of a flat block, by path; read when they are asked for."""
+
+    def __init__(self, block: Block) -> None:
+        self._block = block
+
+    def __getitem__(self, path: str) -> tuple[int, ...]:
+        return self._known[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    @cached_property
+    def _known(self) -> Shapes:
+        block = self._block
+        owned = [(weight.name, weight) for weight in block.weights]
+        owned += [(f"{m.path}.{w.name}", w) for m in block.members for w in m.weights]
+        return {path: known_shape(path, weight.dims) for path, weight in owned}
 
 
 @dataclass(frozen=True, slots=True)
