@@ -98,8 +98,9 @@ def write(
 ) -> None:
     """Write a model and its weights; beside it when wanted, or when one file cannot hold them."""
     target = Path(path).resolve()
-    _demand_space(target, sum(initializer.size for initializer in initializers))
-    meter = _Meter(sum(initializer.size for initializer in initializers), progress)
+    size = sum([initializer.size for initializer in initializers])
+    _demand_space(target, size)
+    meter = _Meter(size, progress)
     beside = external and any(i.size >= LEAST_EXTERNAL for i in initializers)
     if beside or _whole_size(model, initializers) > LARGEST_FILE:
         data = _write_data(target, model, initializers, meter)
@@ -156,7 +157,7 @@ class _Flushing:
 
 def _whole_size(model: ModelProto, initializers: Sequence[Initializer]) -> int:
     """An upper bound of the size of one file with everything in it."""
-    weights = sum(i.size + 4 * len(i.name) + 10 * len(i.shape) + 64 for i in initializers)
+    weights = sum([i.size + 4 * len(i.name) + 10 * len(i.shape) + 64 for i in initializers])
     return model.ByteSize() + weights + 64
 
 

@@ -163,10 +163,15 @@ class _Frozen(BaseModel):
         copy = type(self).__new__(type(self))
         put = object.__setattr__
         put(copy, "__dict__", {**self.__dict__, **changes})
-        put(copy, "__pydantic_fields_set__", self.__pydantic_fields_set__ | changes.keys())
+        put(copy, "__pydantic_fields_set__", _every_field(type(self)))
         put(copy, "__pydantic_extra__", None)
         put(copy, "__pydantic_private__", None)
         return copy
+
+
+@cache
+def _every_field(model: type[BaseModel]) -> set[str]:
+    return set(model.model_fields)
 
 
 class Member(_Frozen):
