@@ -15,8 +15,7 @@ import pytest
 
 import archdsl
 from archdsl.backends.onnx_export import Request, prepare
-from archdsl.backends.weights import known_shape
-from archdsl.passes.state import state
+from archdsl.passes.state import known_shape, state
 from archdsl.resources import specs_folder
 
 LIGHT = {
@@ -45,7 +44,7 @@ TORCH_NODES = {
 }
 """Nodes of `torch.onnx.export(dynamo=True)` of torch 2.13 with free image sizes."""
 
-TORCH_NODES_AT_224 = {"alexnet": 20, "vgg16": 38}
+TORCH_NODES_AT_224 = {"alexnet": 20, "vgg16": 38, "fcn_resnet50": 123}
 """The same where torch's export is right for a fixed image size only."""
 
 OPTIMIZED_NODES = {"resnet18": 25, "resnet50": 58, "mobilenet_v2": 56, "squeezenet1_0": 40}

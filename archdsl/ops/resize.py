@@ -21,6 +21,7 @@ from archdsl.ops.activation import PositiveFinite
 from archdsl.ops.pool import AdaptiveAvgPool
 
 _LINEAR = {3: "linear", 4: "bilinear", 5: "trilinear"}
+_EXACT_IN_FLOAT32 = 2**24
 _RANKS = {"bilinear": (4,), "trilinear": (5,), "bicubic": (4,)}
 
 
@@ -245,10 +246,10 @@ class Interpolate(Op, layer="Upsample", function="interpolate"):
         first = 2 if g.opset >= 18 else 0
         if first:
             attributes["axes"] = tuple(range(2, result.rank))
-        if not self._by_factor():
+        factors = self._factors(x.type) if self._by_factor() else _whole_factors(x.type, result)
+        if factors is None:
             sizes = g.shape(result.dims[first:])
             return g.node("Resize", x, None, None, sizes, type=result, **attributes)
-        factors = self._factors(x.type)
         axes = list(zip(x.type.dims[2:], result.dims[2:], factors, strict=True))
         for size, wanted, factor in axes:
             _demand_single_precision(size, wanted, factor)
@@ -268,6 +269,16 @@ def _ratio(wanted: Dim, size: Dim) -> Fraction | None:
     ratio = Fraction(wanted.polynomial.get(monomial, 0), size.polynomial[monomial])
     same = (wanted * ratio.denominator - size * ratio.numerator).value == 0
     return ratio if same and ratio > 0 else None
+
+
+def _whole_factors(x: TensorType, result: TensorType) -> tuple[float, ...] | None:
+    """What the spatial axes become longer by, if that is a whole number for each of them."""
+    ratios = [
+        _ratio(wanted, size) for wanted, size in zip(result.dims[2:], x.dims[2:], strict=True)
+    ]
+    whole = [float(ratio) for ratio in ratios if ratio is not None and ratio.denominator == 1]
+    exact = all((dim.value or 0) < _EXACT_IN_FLOAT32 for dim in result.dims[2:])
+    return tuple(whole) if exact and len(whole) == len(ratios) else None
 
 
 def _scaled(size: Dim, factor: float) -> Dim:
