@@ -399,9 +399,10 @@ class Network:
         )
 
     def _part(self, model: Model) -> Network:
-        from archdsl.passes.state import state
+        from archdsl.passes.state import second_names, state
 
-        return Network(model, self._sources, state(self.ir).keys() - state(model).keys())
+        every, own = (state(each).keys() | second_names(each).keys() for each in (self.ir, model))
+        return Network(model, self._sources, every - own)
 
     @contextmanager
     def _target(self, target: str) -> Generator[None]:

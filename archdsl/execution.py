@@ -18,6 +18,7 @@ from archdsl.api import Network, Transformation
 from archdsl.backends.running import named_inputs, output_names, run_onnx, run_torch
 from archdsl.backends.weights import (
     WeightsMismatchError,
+    arrays_by_first_names,
     check,
     initial,
     load_safetensors,
@@ -38,7 +39,7 @@ def weights_of(network: Network, path: Path | None, seed: int) -> dict[str, Arra
 
 def fitting_weights(network: Network, path: Path | None, seed: int) -> dict[str, Array]:
     """As `weights_of`, refused unless they are just those of the network."""
-    weights = weights_of(network, path, seed)
+    weights = arrays_by_first_names(network.ir, weights_of(network, path, seed))
     report = check(network.ir, weights)
     if not report.fits:
         raise WeightsMismatchError(report)

@@ -129,9 +129,8 @@ def gpt2() -> Subject:
     def inputs(batch: int, length: int) -> Arrays:
         return {"input_ids": generator.integers(0, 50_000, (batch, length))}
 
-    weights = {k: v for k, v in module.state_dict().items() if k != "lm_head.weight"}
     theirs = First(module, ("input_ids",))
-    return Subject("gpt2", archdsl.load("gpt2"), theirs, inputs, ("B", "T"), weights)
+    return Subject("gpt2", archdsl.load("gpt2"), theirs, inputs, ("B", "T"), module.state_dict())
 
 
 def vit() -> Subject:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import pickle
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from archdsl import api
 from archdsl.backends.running import output_names
 from archdsl.backends.torch_source import root_class
 from archdsl.backends.verify import RELATIVE_BOUND
-from archdsl.backends.weights import WeightsMismatchError
+from archdsl.backends.weights import TiedWeightsDifferError, WeightsMismatchError
 from archdsl.diagnostics import ArchError, Diagnostic
 from archdsl.resources import shipped_models
 
@@ -151,12 +153,6 @@ BERT_LARGE = hf.BertConfig(
 )
 
 
-def own_state(module: Any) -> dict[str, torch.Tensor]:
-    """The state dict without the further names of tied weights."""
-    tied = (module._tied_weights_keys or {}) if module.config.tie_word_embeddings else {}
-    return {path: tensor for path, tensor in module.state_dict().items() if path not in tied}
-
-
 def lively(module: nn.Module) -> nn.Module:
     """The module with weights of which none is as a fresh one has it."""
     for path, weight in module.named_parameters():
@@ -175,7 +171,7 @@ def pair(name: str) -> tuple[nn.Module, Any]:
     """Our small module and theirs, with the same lively weights."""
     theirs = lively(KINDS[name].reference())
     ours = KINDS[name].network().to_torch()
-    ours.load_state_dict(own_state(theirs), strict=True)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
     return ours.eval(), theirs
 
 
@@ -252,7 +248,7 @@ def test_names_shapes_and_figures_are_those_of_transformers(name: str) -> None:
         theirs = PUBLISHED[name]()
     network = api.load(name)
     ours = network.to_torch(device="meta")
-    mine, other = described(ours.state_dict()), described(own_state(theirs))
+    mine, other = described(ours.state_dict()), described(theirs.state_dict())
     assert sorted(mine) == sorted(other)
     if KINDS[name.partition("_")[0]].ordered:
         assert mine == other
@@ -267,7 +263,7 @@ def test_weights_begin_as_in_transformers(name: str) -> None:
     """Means and deviations of fresh weights, within six deviations of what chance makes of them."""
     torch.manual_seed(1)
     ours = KINDS[name].network().to_torch().state_dict()
-    for path, other in own_state(KINDS[name].reference()).items():
+    for path, other in KINDS[name].reference().state_dict().items():
         mine = ours[path]
         if "padding" not in path:
             chance = 6 * math.sqrt(2 / mine.numel())
@@ -291,8 +287,8 @@ def test_saved_weights_load_as_they_are(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_weights_of_another_name_are_refused_unless_they_are_tied(name: str) -> None:
-    state = own_state(pair(name)[1])
-    path, weight = next(iter(state.items()))
+    state = pair(name)[1].state_dict()
+    path, weight = untied(state)[0]
     network = KINDS[name].network()
     network.to_torch({**state, "another.name": weight})
     with pytest.raises(WeightsMismatchError, match=r"1 unknown \(another\.name\)"):
@@ -300,7 +296,75 @@ def test_weights_of_another_name_are_refused_unless_they_are_tied(name: str) -> 
     with pytest.raises(WeightsMismatchError, match=r"1 unknown \(another\.name\)"):
         network.to_onnx({**state, "another.name": weight.clone()})
     with pytest.raises(WeightsMismatchError, match=f"1 missing .{path}"):
-        network.to_torch({"another.name": weight, **dict(list(state.items())[1:])})
+        network.to_torch({"another.name": weight, **without(state, path)})
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_state_dicts_go_both_ways_strictly(name: str) -> None:
+    """With all names that transformers has, and as one weight afterwards."""
+    theirs = pair(name)[1]
+    state = theirs.state_dict()
+    fresh = KINDS[name].network().to_torch()
+    for module in (emitted(name), fresh, deepcopy(fresh), pickle.loads(pickle.dumps(fresh))):
+        module.load_state_dict(state, strict=True)
+        back = type(theirs)(deepcopy(theirs.config))
+        back.load_state_dict(module.state_dict(), strict=True)
+        assert all(torch.equal(back.state_dict()[path], w) for path, w in state.items())
+        count = sum(weight.numel() for weight in theirs.parameters())
+        assert sum(weight.numel() for weight in module.parameters()) == count
+
+
+TIED = {
+    "bert_masked": {
+        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
+    "gpt2": {"lm_head.weight": "transformer.wte.weight"},
+    "t5": {
+        "encoder.embed_tokens.weight": "shared.weight",
+        "decoder.embed_tokens.weight": "shared.weight",
+        "lm_head.weight": "shared.weight",
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "second", "first"),
+    [(name, *pair) for name, pairs in TIED.items() for pair in pairs.items()],
+)
+def test_any_name_of_a_tied_weight_will_do(name: str, second: str, first: str) -> None:
+    """Files of weights hold it once; other values for its other names are refused."""
+    ours, theirs = pair(name)
+    state, network = theirs.state_dict(), KINDS[name].network()
+    assert len(untied(state)) == len(state) - len(TIED[name]) - len({*TIED[name].values()})
+    assert ours.get_parameter(second) is ours.get_parameter(first)
+    exact = network.to_onnx(theirs).SerializeToString()
+    changed = {**state, second: state[second] + 1}
+    clones = {**state, second: state[second].clone()}
+    alone = without(state, first, *others_of(name, first, second))
+    for given in (without(state, second), alone, clones):
+        loaded = network.to_torch(given)
+        assert loaded.get_parameter(second) is loaded.get_parameter(first)
+        assert torch.equal(loaded.get_parameter(first), state[first])
+        assert network.to_onnx(given).SerializeToString() == exact
+    for build in (network.to_torch, network.to_onnx):
+        with pytest.raises(TiedWeightsDifferError, match=f"{second} is another name of {first}"):
+            build(changed)
+
+
+def others_of(name: str, first: str, second: str) -> list[str]:
+    """The further names of a weight apart from one."""
+    return [path for path, owner in TIED[name].items() if owner == first and path != second]
+
+
+def untied(state: dict[str, torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
+    """The weights that have one name only."""
+    places = Counter(weight.data_ptr() for weight in state.values())
+    return [item for item in state.items() if places[item[1].data_ptr()] == 1]
+
+
+def without(state: dict[str, torch.Tensor], *paths: str) -> dict[str, torch.Tensor]:
+    return {path: weight for path, weight in state.items() if path not in paths}
 
 
 # ------------------------------------------------------------------------------------------- values

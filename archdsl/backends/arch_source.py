@@ -14,6 +14,7 @@ from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import REGISTRY, Init, Op, Weight
 from archdsl.ir.proof import Condition, Facts
 from archdsl.ir.types import DType, ShapeError, TensorType
+from archdsl.passes.flat_blocks import owned
 from archdsl.passes.flatten import inline
 
 KEYWORDS = frozenset(
@@ -75,11 +76,14 @@ class _Writer:
         for port in block.inputs:
             self._refuse_hiding(port.name, "an input")
             self._expressions[port.value] = port.name
-        for weight in block.weights:
-            if _PLAIN.match(weight.name):
-                self._refuse_hiding(weight.name, "a weight")
+        named = [
+            *(weight.name for weight in block.weights),
+            *(each.path for each in block.second_names),
+        ]
+        for name in filter(_PLAIN.match, named):
+            self._refuse_hiding(name, "a weight")
         self._taken.update(port.name for port in block.inputs)
-        self._taken.update(weight.name for weight in block.weights)
+        self._taken.update(named)
         for borrowed in block.borrowed:
             self._expressions[borrowed.value] = borrowed.path
 
@@ -139,11 +143,14 @@ class _Writer:
     # -------------------------------------------------------------------------- the statements
 
     def statements(self) -> Iterator[str]:
-        """What is required, the weights that are declared, and a line for every node."""
+        """What is required, the weights that are declared, a line for every node, and ties."""
         yield from map(_require, self._block.requirements)
         yield from map(_weight, self._block.weights)
         for node in self._block.nodes:
             yield from self._node(node)
+        weights = owned(self._block.weights, self._block.members)
+        for each in self._block.second_names:
+            yield f"{_declared(weights[each.weight], each.path)} = {each.weight}"
 
     def _node(self, node: Node) -> Iterator[str]:
         if node.scan is not None:
@@ -346,9 +353,13 @@ def _condition(condition: Condition) -> str:
 
 
 def _weight(weight: Weight) -> str:
+    return f"{_declared(weight, weight.name)} = {_init(weight.init)}"
+
+
+def _declared(weight: Weight, name: str) -> str:
     kind = "param" if weight.kind == "parameter" else "buffer"
     dims = ", ".join(map(str, weight.dims))
-    return f"{kind} {weight.name}: {weight.dtype}[{dims}] = {_init(weight.init)}"
+    return f"{kind} {name}: {weight.dtype}[{dims}]"
 
 
 def _attributes(op: Op) -> Iterator[str]:

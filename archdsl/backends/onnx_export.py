@@ -18,10 +18,9 @@ from archdsl.backends.onnx_lowering import NotExportableError, Refusal, lower
 from archdsl.backends.onnx_turning import turn_weights
 from archdsl.backends.weights import (
     WeightsMismatchError,
-    array_place,
+    arrays_by_first_names,
     compare,
     initial_weight,
-    once,
 )
 from archdsl.ir.lowering import Operand
 from archdsl.ir.model import Block, Model
@@ -158,7 +157,7 @@ def _arrays(request: Request) -> Arrays:
     given = request.weights
     if given is None:
         return {path: partial(initial_weight, w, request.seed) for path, w in expected.items()}
-    given = once(expected, given, array_place)
+    given = arrays_by_first_names(request.model, given)
     report = compare(expected, given)
     if report.missing:
         # Weights that only training uses, and counters, may be missing.

@@ -19,7 +19,6 @@ from archdsl.backends.torch_template import (
     ApplyLoop,
     ApplyScan,
     Carried,
-    Label,
     MemberCall,
     Output,
     Stacked,
@@ -215,13 +214,8 @@ class Forward:
         if variable in self.pending:
             return self.pending[variable].code
         if variable.path is not None:
-            return self._weight(variable.path)
+            return self.names.weight(variable.path)
         return Code(self.locals.name[variable])
-
-    def _weight(self, path: str) -> Code:
-        *owners, name = path.split(".")
-        labels: list[Label] = [(owner,) for owner in owners]
-        return self.names.weight(labels, name)
 
     def _slots(self, variable: Variable) -> tuple[Variable, ...]:
         pending = self.pending.get(variable)

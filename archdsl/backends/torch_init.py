@@ -23,8 +23,8 @@ from archdsl.backends.torch_names import (
     constant_label,
     is_reserved,
     label_text,
-    own_weight,
     reach,
+    weight_of,
 )
 from archdsl.backends.torch_template import (
     Construction,
@@ -75,6 +75,7 @@ class Constructor:
         self._write_weights()
         self._write_items(template.constructions, "self", (), None, names.parameter, BODY)
         self._write_scoped_weights(names.parameter)
+        self._write_ties(names.parameter)
 
     # --------------------------------------------------------------------------- shared formulas
 
@@ -316,7 +317,7 @@ class Constructor:
     def _write_weights(self) -> None:
         for weight in self.template.weights:
             if "." not in weight.name:
-                self._write_weight(weight, self.names.parameter)
+                self._write_weight(weight, "self", weight.name, self.names.parameter)
 
     def _write_scoped_weights(self, variables: Variables) -> None:
         """Weights declared in a labelled scope belong to the container of that scope."""
@@ -324,50 +325,49 @@ class Constructor:
             *path, name = weight.name.split(".")
             if not path:
                 continue
-            owner = self._owner(path, variables)
-            code, is_begun = empty_weight(weight, variables)
-            if weight.kind == "parameter":
-                code = call("nn.Parameter", [code])
-            register = f"{owner}.register_{weight.kind}"
-            self.lines += lay_out("", call(register, [Code(string(name)), code]), BODY)
-            if not is_begun:
-                self.lines += init_lines(f"{owner}.{name}", weight.init, variables, BODY)
+            self._write_weight(weight, self._owner(path, variables), name, variables)
 
-    def _owner(self, path: Sequence[str], variables: Variables) -> str:
-        """The container of a labelled scope, made here if the scope holds nothing but weights."""
+    def _write_ties(self, variables: Variables) -> None:
+        """Second names of weights, which are these very weights."""
+        for tie in self.template.ties:
+            owner = self._owner(tie.owner, variables, tie.standing)
+            self._register(owner, tie.name, tie.kind, self.names.weight(tie.weight))
+
+    def _owner(self, path: Sequence[str], variables: Variables, standing: int = 0) -> str:
+        """The container of a labelled scope, made here if the scope holds nothing but weights.
+
+        So many of the first labels are known to stand.
+        """
         scopes = self.names.scopes
         text, outer = "self", tuple[str, ...]()
-        for label in path:
+        for place, label in enumerate(path):
             inner, scope = (*outer, label), scopes.get(outer)
-            if inner not in scopes:
-                if scope is not None and scope.kind == "Sequential":
+            if place >= standing and inner not in scopes:
+                if scope is not None and scope.kind in ("Sequential", "ModuleList"):
                     raise Unsupported("a chain of layers cannot hold a scope of weights alone")
                 self._assign(text, None, (label,), call("nn.Module"), variables, BODY)
                 scopes[inner] = Container((label,), "Module", (), indexed=False)
             text, outer = reach(text, (label,), scope, variables), inner
         return text
 
-    def _write_weight(self, weight: Weight, variables: Variables) -> None:
+    def _write_weight(self, weight: Weight, owner: str, name: str, variables: Variables) -> None:
         code, is_begun = empty_weight(weight, variables)
-        name = weight.name
         if weight.kind == "parameter":
             code = call("nn.Parameter", [code])
-            if is_plain(name):
-                self.lines += lay_out(f"self.{name} = ", code, BODY)
-            elif is_reserved(name):
-                self.lines += lay_out(f"self._parameters[{string(name)}] = ", code, BODY)
-            else:
-                arguments = [Code(string(name)), code]
-                self.lines += lay_out("", call("self.register_parameter", arguments), BODY)
+        self._register(owner, name, weight.kind, code)
+        if not is_begun:
+            target = weight_of(owner, name, weight.kind)
+            self.lines += init_lines(target, weight.init, variables, BODY)
+
+    def _register(self, owner: str, name: str, kind: str, code: Code) -> None:
+        """Let a module have a parameter or a buffer of that name."""
+        if kind == "parameter" and is_plain(name):
+            self.lines += lay_out(f"{owner}.{name} = ", code, BODY)
         elif is_reserved(name):
-            self.lines += lay_out(f"self._buffers[{string(name)}] = ", code, BODY)
+            self.lines += lay_out(f"{owner}._{kind}s[{string(name)}] = ", code, BODY)
         else:
             arguments = [Code(string(name)), code]
-            self.lines += lay_out("", call("self.register_buffer", arguments), BODY)
-        if not is_begun:
-            self.lines += init_lines(
-                own_weight(weight.name, weight.kind), weight.init, variables, BODY
-            )
+            self.lines += lay_out("", call(f"{owner}.register_{kind}", arguments), BODY)
 
     def _line(self, text: str, depth: int) -> None:
         self.lines.append(f"{INDENT * depth}{text}")

@@ -15,11 +15,11 @@ import numpy as np
 from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.naming import identifier
 from archdsl.backends.torch_source import emit, root_class
-from archdsl.backends.weights import WeightsMismatchError, compare, once
+from archdsl.backends.weights import WeightsMismatchError, by_first_names, compare
 from archdsl.diagnostics import InternalError
 from archdsl.ir.model import Model
 from archdsl.ir.types import DType
-from archdsl.passes.state import known_shape, state
+from archdsl.passes.state import known_shape, second_names, state
 
 if TYPE_CHECKING:
     import torch
@@ -43,12 +43,15 @@ def load(
         network = _constructed(root, device)
         _check(model, network)
         return network
-    tensors = once(state(model), _tensors(weights), _place)
+    tensors = by_first_names(model, _tensors(weights), _place, _are_equal)
     network = _constructed(root, "meta")
     _check(model, network)
     _check_given(model, tensors)
     network.to_empty(device=torch.get_default_device() if device is None else device)
-    network.load_state_dict(tensors, strict=True)
+    others = second_names(model)
+    _tie(network, others)
+    tied = {other: tensors[path] for other, path in others.items()}
+    network.load_state_dict({**tensors, **tied}, strict=True)
     return network
 
 
@@ -59,6 +62,18 @@ def _constructed(root: type[nn.Module], device: str | torch.device | None) -> nn
         return root()
     with torch.device(device):
         return root()
+
+
+def _tie(network: nn.Module, second_names: Mapping[str, str]) -> None:
+    """Make tied weights one again, which `to_empty` parts."""
+    for other, path in second_names.items():
+        (owner, name), (first, own) = _taken_apart(other), _taken_apart(path)
+        setattr(network.get_submodule(owner), name, getattr(network.get_submodule(first), own))
+
+
+def _taken_apart(path: str) -> tuple[str, str]:
+    owner, _, name = path.rpartition(".")
+    return owner, name
 
 
 # ------------------------------------------------------------------------------------ execution
@@ -118,6 +133,7 @@ def _check(model: Model, network: nn.Module) -> None:
         path: (known_shape(path, weight.dims), f"torch.{weight.dtype.value}")
         for path, weight in state(model).items()
     }
+    expected |= {other: expected[path] for other, path in second_names(model).items()}
     found = {
         path: (tuple(tensor.shape), str(tensor.dtype))
         for path, tensor in network.state_dict(keep_vars=True).items()
@@ -158,6 +174,12 @@ def _place(tensor: torch.Tensor) -> Hashable:
     """Where the numbers of a tensor lie; one without numbers lies nowhere."""
     where = tensor.data_ptr() or object()
     return where, tensor.shape, tensor.stride(), tensor.dtype
+
+
+def _are_equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    import torch
+
+    return one.dtype == other.dtype and (one.is_meta or torch.equal(one, other))
 
 
 def _check_given(model: Model, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -12,7 +12,7 @@ from archdsl.backends.torch_chains import chains, collapse, containers
 from archdsl.backends.torch_composites import leaves
 from archdsl.backends.torch_constructions import Constructions, Scopes, level
 from archdsl.backends.torch_formula import Formula
-from archdsl.backends.torch_lowering import begun
+from archdsl.backends.torch_lowering import Instance, begun
 from archdsl.backends.torch_regions import Rows, merge, regions
 from archdsl.backends.torch_template import (
     Apply,
@@ -28,12 +28,14 @@ from archdsl.backends.torch_template import (
     NewInstance,
     Output,
     Template,
+    Tie,
     Variable,
 )
 from archdsl.backends.torch_trace import Step, Steps, Trace, is_numbered_chain
 from archdsl.backends.torch_walk import walk
 from archdsl.ir.dims import Dim
-from archdsl.ir.model import Block
+from archdsl.ir.lowering import Unsupported
+from archdsl.ir.model import Block, SecondName
 from archdsl.ir.op import Weight
 
 
@@ -93,6 +95,7 @@ class _Merger:
             ranks=[first.type(port.value).rank for port in first.inputs],
             outputs=outputs,
             weights=self._weights(),
+            ties=self._ties(),
             is_chain=self.is_chain,
         )
         template.fresh = self._fresh(template, flow)
@@ -156,6 +159,25 @@ class _Merger:
         dims = fit_lowered([weight.dims for weight in weights], self.cases)
         init = fit_lowered([begun(weight.init) for weight in weights], self.cases)
         return replace(weights[0], dims=dims, init=init)
+
+    def _ties(self) -> list[Tie]:
+        first, *others = [
+            [self._tie(traced, each) for each in traced.block.second_names]
+            for traced in self.traces
+        ]
+        if any(ties != first for ties in others):
+            raise Mismatch("second names of weights")
+        return first
+
+    def _tie(self, traced: Trace, second: SecondName) -> Tie:
+        *owner, name = second.path.split(".")
+        known = containers(traced.made).keys() | traced.made.keys()
+        paths = [".".join(owner[:end]) for end in range(1, len(owner) + 1)]
+        standing = sum(path in known for path in paths)
+        within = traced.made.get(paths[standing - 1]) if standing else None
+        if isinstance(within, Instance) and self.wanted.classes[within.block].is_chain:
+            raise Unsupported(f"`{second.path}` cannot stand in a block that is a chain of layers")
+        return Tie(tuple(owner), standing, name, second.weight, second.kind)
 
     def _applications(self, flow: Applications, *, training: bool) -> list[Any]:
         flow.expanded = self.wanted.expanded

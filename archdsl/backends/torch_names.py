@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from archdsl.backends.naming import MODULE_NAMES, Namespace, is_plain, string
 from archdsl.backends.torch_layout import Code
@@ -21,7 +21,8 @@ from archdsl.ir.dims import Dim
 class ClassNames:
     """Parameters as variables of `__init__` and as attributes; members by their path."""
 
-    def __init__(self, template: Template) -> None:
+    def __init__(self, template: Template, given: Set[str] = frozenset()) -> None:
+        """`given` is what else may be put into an instance, so that no attribute is called so."""
         self.scopes: dict[tuple[str, ...], Container] = {}
         self._note_scopes(template.constructions)
         own = {weight.name for weight in template.weights}
@@ -29,7 +30,7 @@ class ClassNames:
         members = {constant_label(label) or "" for label in _labels(template.constructions)}
         variables = Namespace()
         self.parameters = {name: variables.claim(name) for name in template.parameters}
-        self._attributes = Namespace({*MODULE_NAMES, *own, *members})
+        self._attributes = Namespace({*MODULE_NAMES, *own, *members, *given})
         self.stored: dict[str, str] = {}
         """Parameters that `forward` needs, with their attributes."""
 
@@ -72,21 +73,20 @@ class ClassNames:
             outer = (*outer, "".join(map(str, label)))
         return Code(text)
 
-    def weight(self, path: Sequence[Label], name: str) -> Code:
+    def weight(self, path: str) -> Code:
         """A weight of the block itself or of a member."""
-        if path:
-            owner = self.member(path, self.parameter).text
-            return Code(f"{owner}.{name}")
-        return Code(own_weight(name, self.weight_kinds[name]))
+        *owners, name = path.split(".")
+        owner = self.member([(label,) for label in owners], self.parameter).text
+        return Code(weight_of(owner, name, self.weight_kinds.get(path, "parameter")))
 
 
-def own_weight(name: str, kind: str) -> str:
-    """A block's own parameter or buffer."""
+def weight_of(owner: str, name: str, kind: str) -> str:
+    """A parameter or buffer of a module."""
     if is_plain(name):
-        return f"self.{name}"
+        return f"{owner}.{name}"
     if is_reserved(name):
-        return f"self._{kind}s[{string(name)}]"
-    return f"getattr(self, {string(name)})"
+        return f"{owner}._{kind}s[{string(name)}]"
+    return f"getattr({owner}, {string(name)})"
 
 
 def _labels(constructions: Sequence[Construction]) -> list[Label]:

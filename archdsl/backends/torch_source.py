@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from archdsl.backends.naming import Namespace, comment, docstring, identifier
 from archdsl.backends.torch_classes import class_templates
@@ -16,6 +16,7 @@ from archdsl.backends.torch_values import value_code
 from archdsl.backends.torch_weights import BILINEAR
 from archdsl.ir.model import Model, every_node
 from archdsl.passes.fuse import for_torch
+from archdsl.passes.state import second_names
 from archdsl.version import VERSION
 
 
@@ -23,7 +24,8 @@ def emit(model: Model) -> str:
     """The source of a Python file with one class a block, the outermost last."""
     model = for_torch(model)
     templates = class_templates(model)
-    classes = [_class_lines(template, model.doc) for template in templates]
+    given = {part for path in second_names(model) for part in path.split(".")}
+    classes = [_class_lines(template, model.doc, given) for template in templates]
     outputs = _output_class(templates[-1])
     if outputs:
         classes.insert(len(classes) - 1, outputs)
@@ -63,8 +65,8 @@ def root_class(source: str) -> str:
     return re.findall(r"^class (\w+)", source, re.MULTILINE)[-1]
 
 
-def _class_lines(template: Template, file_doc: str) -> list[str]:
-    names = ClassNames(template)
+def _class_lines(template: Template, file_doc: str, given: Set[str]) -> list[str]:
+    names = ClassNames(template, given)
     constructor = Constructor(template, names)
     base = "nn.Sequential" if template.is_chain else "nn.Module"
     doc = "" if template.doc == file_doc else template.doc

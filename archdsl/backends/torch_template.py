@@ -192,6 +192,17 @@ class Output:
     training: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """A second name of a weight: the labels around it, of which the first stand already."""
+
+    owner: tuple[str, ...]
+    standing: int
+    name: str
+    weight: str
+    kind: Literal["parameter", "buffer"]
+
+
 @dataclass(eq=False, slots=True)
 class Template:
     """One class."""
@@ -215,6 +226,7 @@ class Template:
     )
     """Sizes that depend on data and are used: what they are read off, and the axis."""
     weights: Sequence[Weight] = ()
+    ties: Sequence[Tie] = ()
     is_chain: bool = False
     """Whether it is nothing but its layers 0, 1, 2 … one after the other."""
     is_root: bool = False

@@ -353,6 +353,7 @@ def _as_written(argument: Argument) -> Any:
 def _refuse_names(block: Block) -> None:
     """PyTorch assigns `training` itself, so that nothing else can be called that."""
     names = {part for member in block.members for part in member.path.split(".")}
+    names.update(part for each in block.second_names for part in each.path.split("."))
     if "training" in names.union(weight.name for weight in block.weights):
         raise Unsupported(
             f"`training` in block {block.name} is what PyTorch calls the mode of every module",

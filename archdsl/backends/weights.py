@@ -17,7 +17,7 @@ from archdsl.diagnostics import GivenError
 from archdsl.ir.model import Model
 from archdsl.ir.op import Weight
 from archdsl.ir.types import DType
-from archdsl.passes.state import known_shape, state
+from archdsl.passes.state import known_shape, second_names, state
 
 Array = np.ndarray[Any, Any]
 Given = TypeVar("Given")
@@ -89,10 +89,38 @@ def _view(name: str, entry: dict[str, Any], content: mmap.mmap, start: int) -> A
 # ------------------------------------------------------------------------------------ comparing
 
 
-def once(
+class TiedWeightsDifferError(GivenError):
+    """Two values are given for what is one weight under two names."""
+
+    def __init__(self, path: str, other: str) -> None:
+        super().__init__(f"{other} is another name of {path}, but other numbers are given for it")
+
+
+def by_first_names(
+    model: Model,
+    given: Mapping[str, Given],
+    place: Callable[[Given], Hashable],
+    equal: Callable[[Given, Given], bool],
+) -> dict[str, Given]:
+    """Given weights under the names that `state` has, and others, which no weight has.
+
+    Any name of a tied weight will do; if several are given, they must agree.
+    """
+    found = dict(given)
+    for other, path in second_names(model).items():
+        if other not in found:
+            continue
+        value = found.pop(other)
+        first = found.setdefault(path, value)
+        if place(first) != place(value) and not equal(first, value):
+            raise TiedWeightsDifferError(path, other)
+    return _once(state(model), found, place)
+
+
+def _once(
     expected: Container[str], given: Mapping[str, Given], place: Callable[[Given], Hashable]
 ) -> dict[str, Given]:
-    """Given weights without further names of expected ones, such as tied weights have.
+    """Given weights without names that the model does not know of tied weights.
 
     Only what lies at the same place in memory is the same: equal numbers may be chance.
     """
@@ -106,7 +134,12 @@ def once(
     }
 
 
-def array_place(array: Array) -> Hashable:
+def arrays_by_first_names(model: Model, given: Mapping[str, Array]) -> dict[str, Array]:
+    """Given arrays under the names that `state` has."""
+    return by_first_names(model, given, _place, np.array_equal)
+
+
+def _place(array: Array) -> Hashable:
     """Where the numbers of an array lie."""
     return array.ctypes.data, array.shape, array.strides, array.dtype
 

@@ -262,6 +262,14 @@ class Borrowed(_Frozen):
     value: int
 
 
+class SecondName(_Frozen):
+    """Another path of a weight, under which a state dict has it too; nothing reads it there."""
+
+    path: str
+    weight: str
+    kind: Literal["parameter", "buffer"]
+
+
 class Requirement(_Frozen):
     """What a block demands of its sizes, why, and where that was written."""
 
@@ -288,6 +296,7 @@ class Block(_Frozen):
     weights: tuple[Weight, ...] = ()
     """The block's own `param`s and `buffer`s, under their own names."""
     borrowed: tuple[Borrowed, ...] = ()
+    second_names: tuple[SecondName, ...] = ()
     members: tuple[Member, ...] = ()
     nodes: tuple[Node, ...] = ()
     requirements: tuple[Requirement, ...] = ()

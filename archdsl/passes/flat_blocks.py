@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from archdsl.ir.model import Block, Member, Node, Scan, Value, every_node
+from archdsl.ir.model import Block, Member, Node, Scan, SecondName, Value, every_node
+from archdsl.ir.op import Weight
 
 
 def read(node: Node) -> tuple[int, ...]:
@@ -65,13 +66,32 @@ def with_nodes(
     borrowed = tuple(each for each in block.borrowed if each.value in taken)
     owners = used.union(each.path.rpartition(".")[0] for each in borrowed)
     paths = {each.path for each in borrowed}
+    weights = tuple(weight for weight in block.weights if weight.name in paths)
+    kept = tuple(member for path, member in members.items() if path in owners)
     # A copy would take the old block's cached `member` along.
     fields: dict[str, Any] = {name: getattr(block, name) for name in Block.model_fields}
     fields.update(
         nodes=tuple(nodes),
         values=tuple(values),
         borrowed=borrowed,
-        weights=tuple(weight for weight in block.weights if weight.name in paths),
-        members=tuple(member for path, member in members.items() if path in owners),
+        second_names=still_named(block.second_names, weights, kept),
+        weights=weights,
+        members=kept,
     )
     return Block.model_construct(**fields)
+
+
+def owned(weights: Iterable[Weight], members: Iterable[Member]) -> dict[str, Weight]:
+    """The weights of a flat block by path: its own, and those of its layers."""
+    found = {weight.name: weight for weight in weights}
+    for member in members:
+        found.update({f"{member.path}.{weight.name}": weight for weight in member.weights})
+    return found
+
+
+def still_named(
+    second_names: Collection[SecondName], weights: Iterable[Weight], members: Iterable[Member]
+) -> tuple[SecondName, ...]:
+    """Those second names whose weights a flat block with these still has."""
+    known = owned(weights, members) if second_names else {}
+    return tuple(each for each in second_names if each.weight in known)

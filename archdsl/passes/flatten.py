@@ -18,11 +18,13 @@ from archdsl.ir.model import (
     Node,
     Port,
     Scan,
+    SecondName,
     Value,
     every_node,
 )
 from archdsl.ir.op import Op, Weight
 from archdsl.ir.types import TensorType
+from archdsl.passes.flat_blocks import still_named
 
 
 def flatten(model: Model, *, keep_training: bool = False) -> Block:
@@ -113,6 +115,7 @@ class _Flat:
         self.members: dict[str, Member] = {}
         self.weights: dict[str, Weight] = {}
         self.borrowed: dict[str, int] = {}
+        self.second_names: dict[str, SecondName] = {}
         root = model.root
         inputs = {port.value: self._add(root.values[port.value]) for port in root.inputs}
         self.root = self._enter(root, "", {}, inputs)
@@ -149,6 +152,9 @@ class _Flat:
             if path not in self.borrowed:
                 self.borrowed[path] = self._value(call, borrowed.value)
             call.values[borrowed.value] = self.borrowed[path]
+        for each in block.second_names:
+            path, weight = _join(prefix, each.path), _join(prefix, each.weight)
+            self.second_names[path] = each.replaced({"path": path, "weight": weight})
         return call
 
     def _call(self, caller: _Call, node: Node) -> _Call:
@@ -256,6 +262,8 @@ class _Flat:
         root = self.model.root
         used = {node.member for node in every_node(nodes)}
         borrowed = {path: value for path, value in self.borrowed.items() if value in needed}
+        weights = tuple(weight for path, weight in self.weights.items() if path in borrowed)
+        members = self._kept_members(used, borrowed)
         fields: dict[str, Any] = {
             **{name: getattr(root, name) for name in _ABOUT},
             "inputs": tuple(
@@ -263,9 +271,10 @@ class _Flat:
             ),
             "outputs": outputs,
             "values": tuple(self.values),
-            "weights": tuple(weight for path, weight in self.weights.items() if path in borrowed),
+            "weights": weights,
             "borrowed": tuple(Borrowed(path=path, value=value) for path, value in borrowed.items()),
-            "members": self._kept_members(used, borrowed),
+            "second_names": still_named(self.second_names.values(), weights, members),
+            "members": members,
             "nodes": tuple(nodes),
         }
         return Block.model_construct(**fields)

@@ -50,5 +50,20 @@ def _owned(block: Block, prefix: str) -> Iterator[_Owned]:
         yield f"{prefix}{member.path}.", _layer_weights(member), member.block
 
 
+def second_names(model: Model) -> dict[str, str]:
+    """The further paths of tied weights, each with the path that `state` has the weight under."""
+    found: dict[str, str] = {}
+    waiting = [("", model.root)]
+    while waiting:
+        prefix, block = waiting.pop()
+        found.update({prefix + each.path: prefix + each.weight for each in block.second_names})
+        waiting += [
+            (f"{prefix}{member.path}.", model.blocks[member.block])
+            for member in block.members
+            if member.block is not None
+        ]
+    return found
+
+
 def _layer_weights(member: Member) -> tuple[Weight, ...]:
     return member.weights if member.block is None else ()

@@ -15,6 +15,7 @@ from archdsl.ir.op import REGISTRY, Op
 from archdsl.ir.proof import Facts
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.passes.attributes import terms
+from archdsl.passes.flat_blocks import still_named
 from archdsl.passes.needs import Application, Need, Plan
 from archdsl.passes.timeline import StepRefusal, Timeline
 from archdsl.source import Span
@@ -100,14 +101,17 @@ class _Builder:
         borrowed = [b for b in self.block.borrowed if b.value in self.borrowed]
         owners |= {b.path.rpartition(".")[0] for b in borrowed}
         paths = {b.path for b in borrowed}
+        weights = tuple(w for w in self.block.weights if w.name in paths)
+        members = tuple(m for m in self.block.members if m.path in owners)
         changes: dict[str, Any] = {
             "symbols": symbols,
             "inputs": tuple(grown.inputs),
             "outputs": tuple(grown.outputs),
             "values": tuple(grown.values),
             "nodes": tuple(grown.nodes),
-            "weights": tuple(w for w in self.block.weights if w.name in paths),
-            "members": tuple(m for m in self.block.members if m.path in owners),
+            "weights": weights,
+            "second_names": still_named(self.block.second_names, weights, members),
+            "members": members,
             "borrowed": tuple(
                 Borrowed(path=b.path, value=self.borrowed[b.value]) for b in borrowed
             ),

@@ -13,6 +13,7 @@ import numpy as np
 from archdsl.diagnostics import GivenError, InternalError
 from archdsl.ir.conditions import Condition
 from archdsl.ir.model import Block
+from archdsl.passes.flat_blocks import owned
 from archdsl.passes.state import known_shape
 from archdsl.source import Span
 
@@ -342,10 +343,8 @@ class WeightShapes(Mapping[str, tuple[int, ...]]):
 
     @cached_property
     def _known(self) -> Shapes:
-        block = self._block
-        owned = [(weight.name, weight) for weight in block.weights]
-        owned += [(f"{m.path}.{w.name}", w) for m in block.members for w in m.weights]
-        return {path: known_shape(path, weight.dims) for path, weight in owned}
+        weights = owned(self._block.weights, self._block.members)
+        return {path: known_shape(path, weight.dims) for path, weight in weights.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from archdsl.semantics.attributes import (
     takes_any_number,
 )
 from archdsl.semantics.demands import is_condition, predicate_of
-from archdsl.semantics.initialisers import INITIALISERS, initialiser, literal_values
+from archdsl.semantics.initialisers import INITIALISERS, initialiser, initialiser_of
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment
 from archdsl.semantics.values import (
@@ -217,15 +217,19 @@ class Arguments:
 
     def initialiser_value(self, node: ast.Expression, env: Environment) -> Evaluated:
         """An initialiser by name, by call, or as literal numbers."""
+        value = self.beginning(node, env)
+        if isinstance(value, Unknown):
+            return value
+        return Initialiser(initialiser_of(value, node.span))
+
+    def beginning(self, node: ast.Expression, env: Environment) -> Evaluated:
+        """What a weight is said to begin as: an initialiser, or any value."""
         if isinstance(node, ast.Name) and node.text in INITIALISERS:
             return Initialiser(initialiser(node.text, (), {}, node.span))
         is_call = isinstance(node, ast.Call) and isinstance(node.function, ast.Name)
         if is_call and node.function.text in INITIALISERS:  # pyright: ignore
             return self.initialiser_call(node, env)  # pyright: ignore
-        value = self._body.expressions.evaluate(node, env)
-        if isinstance(value, Initialiser | Unknown):
-            return value
-        return Initialiser(literal_values(value, node.span))
+        return self._body.expressions.evaluate(node, env)
 
     def initialiser_call(self, node: ast.Call, env: Environment) -> Evaluated:
         """`normal(std=0.02)`."""

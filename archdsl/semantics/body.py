@@ -8,23 +8,18 @@ from typing import TYPE_CHECKING
 from archdsl import problems
 from archdsl.ir.conditions import Condition
 from archdsl.ir.dims import Dim, DimOverflow, DimTooComplex
-from archdsl.ir.model import Borrowed, Frame
-from archdsl.ir.op import Init, Weight
-from archdsl.ir.types import DType, TensorType
+from archdsl.ir.model import Frame
 from archdsl.semantics.builder import BlockBuilder
 from archdsl.semantics.calls import Calls
 from archdsl.semantics.demands import condition_of
 from archdsl.semantics.expressions import Expressions
 from archdsl.semantics.foresight import PASS_COST, STATEMENT_COST, least_of_loop
-from archdsl.semantics.initialisers import misfit
 from archdsl.semantics.pipelines import Pipelines
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment, ReturnedValue
-from archdsl.semantics.specialise import dtype_named, refuse_many_axes
 from archdsl.semantics.values import (
     UNKNOWN,
     Evaluated,
-    Initialiser,
     Instance,
     Items,
     Template,
@@ -34,6 +29,7 @@ from archdsl.semantics.values import (
     as_operand,
     describe,
 )
+from archdsl.semantics.weights import Weights
 from archdsl.source import Span
 from archdsl.syntax import ast
 
@@ -51,6 +47,7 @@ class Body:
         self.calls = Calls(self)
         self.arguments = self.calls.arguments
         self.pipelines = Pipelines(self)
+        self.weights = Weights(self)
         self.expectations: list[ast.Expect] = []
         self.requires: list[ast.Require] = []
         self.failed = False
@@ -121,7 +118,7 @@ class Body:
             case ast.Expect():
                 self.expectations.append(statement)
             case ast.WeightDeclaration():
-                self._declare_weight(statement, env)
+                self.weights.declare(statement, env)
             case ast.Yield():
                 raise Problem(problems.yield_outside_scan(statement.span))
             case ast.ExpressionStatement():
@@ -295,77 +292,6 @@ class Body:
             if self.builder.facts.prove(condition.negated()).proved:
                 raise Problem(problems.requirement_failed(statement.span, message))
             self.builder.require(condition, reason, statement.span)
-
-    def _declare_weight(self, statement: ast.WeightDeclaration, env: Environment) -> None:
-        refuse_many_axes(statement.name.text, statement.type)
-        dims: list[Dim] = []
-        axes: list[str | None] = []
-        for dim in statement.type.dims or ():
-            if isinstance(dim, ast.Ellipsis):
-                raise Problem(problems.wrong_kind(dim.span, "a size", "`...`"))
-            size = self.expressions.integer(dim, env)
-            if size is None:
-                env.variables[statement.name.text] = UNKNOWN
-                return
-            dims.append(size)
-            axes.append(dim.text if isinstance(dim, ast.Name) else None)
-        dtype = dtype_named(statement.type)
-        init = Init("zeros")
-        if statement.value is not None:
-            value = self.calls.arguments.initialiser_value(statement.value, env)
-            if isinstance(value, Initialiser):
-                init = value.init
-        self._check_weight(statement, init, dims, dtype)
-        path = self.builder.claim(statement.name.text, statement.name.span)
-        weight = Weight(path, tuple(dims), init, dtype, statement.kind)
-        self.builder.weights.append(weight)
-        type_ = TensorType(dtype, tuple(dims), tuple(axes))
-        env.variables[statement.name.text] = self._borrowed(path, type_, statement.name)
-
-    def _check_weight(
-        self, statement: ast.WeightDeclaration, init: Init, dims: list[Dim], dtype: DType
-    ) -> None:
-        name, span = statement.name.text, statement.span
-        if statement.kind == "parameter" and not dtype.is_floating:
-            reason = f"must be floating point to be trained, but is {dtype}; make it a `buffer`"
-            raise Problem(problems.bad_attribute(span, name, "type", reason))
-        if any(dim.value is not None and dim.value < 1 for dim in dims):
-            reason = f"must have sizes of at least 1, but has [{', '.join(map(str, dims))}]"
-            raise Problem(problems.bad_attribute(span, name, "type", reason))
-        reason = misfit(init, dims, dtype)
-        if reason is not None:
-            place = statement.value.span if statement.value is not None else span
-            raise Problem(problems.bad_attribute(place, name, "initialiser", reason))
-
-    def _borrowed(self, path: str, type_: TensorType, name: ast.Name) -> Tensor:
-        tensor = self.builder.add_value(type_, name.span, name.text)
-        self.builder.borrowed.append(Borrowed(path=path, value=tensor.index))
-        return tensor
-
-    def weight_called(self, path: str, span: Span) -> Tensor | Unknown:
-        """A weight as a tensor, by its path in this scope, or else in this block.
-
-        Where something failed before, its layer may be missing for that.
-        """
-        prefix = self.builder.names.prefix
-        inside = self._borrow(prefix + path, span) if prefix else None
-        tensor = inside or self._borrow(path, span)
-        if tensor is None and self.failed:
-            return UNKNOWN
-        if tensor is None:
-            known = self.program.weight_paths(self.builder)
-            raise Problem(problems.unknown_weight(span, path, known))
-        return tensor
-
-    def _borrow(self, path: str, span: Span) -> Tensor | None:
-        for item in self.builder.borrowed:
-            if item.path == path:
-                return Tensor(item.value)
-        weight = self.program.find_weight(self.builder, path)
-        if weight is None:
-            return None
-        type_ = TensorType(weight.dtype, weight.dims, (None,) * len(weight.dims))
-        return self._borrowed(path, type_, ast.Name(span, ""))
 
 
 def assigned_names(statements: Sequence[ast.Statement]) -> set[str]:

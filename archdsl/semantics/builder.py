@@ -20,6 +20,7 @@ from archdsl.ir.model import (
     Origin,
     Requirement,
     Scan,
+    SecondName,
     Value,
 )
 from archdsl.ir.obligations import FreshSize
@@ -47,6 +48,7 @@ class BlockBuilder:
     nodes: list[Node] = field(default_factory=list[Node])
     weights: list[Weight] = field(default_factory=list[Weight])
     borrowed: list[Borrowed] = field(default_factory=list[Borrowed])
+    second_names: list[SecondName] = field(default_factory=list[SecondName])
     requirements: list[Requirement] = field(default_factory=list[Requirement])
     frames: tuple[Frame, ...] = ()
     names: NameScope = field(default_factory=NameScope)
@@ -107,8 +109,13 @@ class BlockBuilder:
         finally:
             self.names = before
 
-    def claim(self, label: str | None, span: Span, *, scope: bool = False) -> str:
-        """The full path for a label, or for the next number; a repeated label is reported."""
+    def claim(
+        self, label: str | None, span: Span, *, scope: bool = False, under: str | None = None
+    ) -> str:
+        """The full path for a label, or for the next number; a repeated label is reported.
+
+        `under` is a path that may be taken and have this under it all the same.
+        """
         prefix = self.names.prefix
         if label is None:
             label = self.labels.number(self.names)
@@ -117,7 +124,7 @@ class BlockBuilder:
         if earlier is not None:
             self.diagnostics.add(problems.duplicate_label(span, label, earlier))
             return f"{prefix}{label} (again {len(self.members)})"
-        if above is not None:
+        if above not in (None, under):
             reason = f"`{above}` is a layer or a weight, so that nothing can stand under it"
             self.diagnostics.add(problems.bad_label(span, reason))
         self.labels.take(prefix, label, span, scope=scope)

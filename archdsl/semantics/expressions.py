@@ -164,7 +164,7 @@ class Expressions:
             return UNKNOWN
         head = bound.path if isinstance(bound, Instance) else value.text
         path = ".".join([head, *reversed(parts)])
-        return self._body.weight_called(path, node.span)
+        return self._body.weights.called(path, node.span)
 
     # ----------------------------------------------------------------------------- operators
 

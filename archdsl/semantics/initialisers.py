@@ -11,7 +11,16 @@ from archdsl.ir.op import Init
 from archdsl.ir.types import DType
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.statics import formula_of
-from archdsl.semantics.values import Evaluated, Given, Items, Real, Text, Truth, describe
+from archdsl.semantics.values import (
+    Evaluated,
+    Given,
+    Initialiser,
+    Items,
+    Real,
+    Text,
+    Truth,
+    describe,
+)
 from archdsl.source import Span
 
 INITIALISERS: dict[str, dict[str, float | str]] = {
@@ -72,8 +81,10 @@ def _plain(name: str, key: str, given: Given) -> float | str:
     raise Problem(problems.bad_attribute(given.span, name, key, "must be a number"))
 
 
-def literal_values(value: Evaluated, span: Span) -> Init:
-    """The initialiser that writes down the very values: a number, or nested lists of numbers."""
+def initialiser_of(value: Evaluated, span: Span) -> Init:
+    """An initialiser, or that of the very values: a number, or nested lists of numbers."""
+    if isinstance(value, Initialiser):
+        return value.init
     if isinstance(value, Dim | Real | Truth):
         return Init(
             "constant", (("val", _number(value, span)),), _origins({"val": Given(value, span)})

@@ -413,6 +413,7 @@ class Program:
             values=tuple(builder.values),
             weights=tuple(builder.weights),
             borrowed=tuple(builder.borrowed),
+            second_names=tuple(builder.second_names),
             members=tuple(builder.members.values()),
             nodes=tuple(builder.nodes),
             requirements=tuple(builder.requirements),
