@@ -10,6 +10,7 @@ from typing import Any
 from archdsl.backends.torch_composites import rewrite, taken_apart
 from archdsl.backends.torch_formula import Formula, NoFormulaError
 from archdsl.backends.torch_lowering import Written
+from archdsl.backends.torch_origins import at_pass
 from archdsl.backends.torch_template import Label
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Module
@@ -100,7 +101,7 @@ def _fit_sizes(row: Sequence[Dim], cases: Sequence[Case], variables: Sequence[st
         return formula
     for candidates in (written, [dim.without_origin() for dim in row]):
         line = _line(candidates, cases, variables)
-        if line is not None and _is_telling(line, cases) and _gives(line, row, cases):
+        if line is not None and _is_telling(line, cases, variables) and _gives(line, row, cases):
             return line
     return _named([dim if dim.value is None else dim.value for dim in row], cases)
 
@@ -115,9 +116,9 @@ def _opaque_formula(
     return formula if _gives(formula, row, cases) else None
 
 
-def _is_telling(line: Dim, cases: Sequence[Case]) -> bool:
-    """Whether a line says something: it names parameters, or goes through more than two passes."""
-    if len(line.symbols) > 1 or not line.symbols:
+def _is_telling(line: Dim, cases: Sequence[Case], variables: Sequence[str]) -> bool:
+    """Whether a line is more than what leads through any two passes of a loop."""
+    if line.symbols.isdisjoint(variables):
         return True
     passes: dict[Case | None, int] = {}
     for case in cases:
@@ -127,10 +128,7 @@ def _is_telling(line: Dim, cases: Sequence[Case]) -> bool:
 
 def _written(dim: Dim, case: Case) -> Dim:
     """How a size was written, with the variables of unrolled loops written out."""
-    origin = dim.origin
-    if origin.is_opaque or origin.symbols.isdisjoint(case.unrolled):
-        return origin.without_origin()
-    return origin.substitute({name: Dim.of(value) for name, value in case.unrolled.items()})
+    return at_pass(dim.origin.without_origin(), case.unrolled)
 
 
 def _gives(formula: Any, row: Row, cases: Sequence[Case]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from archdsl.backends.naming import Namespace
@@ -101,9 +102,13 @@ def _by_itself(traced: Trace, wanted: Wanted) -> Template:
 
 
 def _verified(traces: Sequence[Trace], wanted: Wanted) -> Template:
+    """The class of these, all of whose parameters are followed by everything that has to."""
     template = merged(traces, wanted)
-    for traced in traces:
-        verify(template, traced, wanted.classes)
+    lost = set[str]().union(*(verify(template, traced, wanted.classes) for traced in traces))
+    half_followed = lost.intersection(template.parameters)
+    if half_followed:
+        return _verified(traces, replace(wanted, literal=wanted.literal | half_followed))
+    template.literal = frozenset(lost)
     return template
 
 

@@ -47,6 +47,8 @@ class Wanted:
     defaults: Mapping[str, Any]
     expanded: bool = False
     """Everything as it is, without parameters, loops and conditions."""
+    literal: frozenset[str] = frozenset()
+    """What is no parameter, since not everything that depends on it would follow it."""
 
 
 def merged(traces: Sequence[Trace], wanted: Wanted) -> Template:
@@ -64,9 +66,14 @@ class _Merger:
             for traced, scopes in zip(traces, self.chained, strict=True)
         ]
         level(self.scopes)
-        names = [{} if wanted.expanded else traced.names for traced in traces]
-        self.cases = [Case(at, values) for at, values in enumerate(names)]
+        self.cases = [Case(at, self._names(traced)) for at, traced in enumerate(traces)]
         self.is_chain = all(is_numbered_chain(traced.block) for traced in traces)
+
+    def _names(self, traced: Trace) -> dict[str, Any]:
+        """What formulas may name."""
+        if self.wanted.expanded:
+            return {}
+        return {n: value for n, value in traced.names.items() if n not in self.wanted.literal}
 
     def template(self) -> Template:
         first = self.traces[0].block

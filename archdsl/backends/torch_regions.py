@@ -40,8 +40,8 @@ class Loop(Generic[Payload]):
 
     @property
     def variable(self) -> str:
-        """The loop's variable in formulas; a loop without one has a name of its own."""
-        return self.frame.variable or f"pass_{self.frame.site}"
+        """The loop's variable in formulas."""
+        return loop_variable(self.frame)
 
     @property
     def start(self) -> Dim:
@@ -57,6 +57,11 @@ class Loop(Generic[Payload]):
         if first is None or last is None:
             raise Mismatch("a loop of unknown length")
         return range(first, last)
+
+
+def loop_variable(frame: Frame) -> str:
+    """A loop's variable in formulas; a loop without one has a name of its own."""
+    return frame.variable or f"pass_{frame.site}"
 
 
 Region = Leaf[Payload] | Branch[Payload] | Loop[Payload]

@@ -14,7 +14,9 @@ from archdsl.backends.torch_cases import Case, Mismatch
 from archdsl.backends.torch_chains import containers
 from archdsl.backends.torch_composites import rewrite, same
 from archdsl.backends.torch_formula import Formula, NoFormulaError
-from archdsl.backends.torch_lowering import Instance, Layer, Made, Written
+from archdsl.backends.torch_lowering import Instance, Layer, Made, Written, begun
+from archdsl.backends.torch_origins import lost_names
+from archdsl.backends.torch_regions import loop_variable
 from archdsl.backends.torch_template import (
     Application,
     Apply,
@@ -36,14 +38,20 @@ from archdsl.backends.torch_trace import Step, Steps, Trace, plain
 from archdsl.backends.torch_walk import takes
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Invocation, Module
+from archdsl.ir.model import Frame
 
 
-def verify(template: Template, traced: Trace, classes: Mapping[str, Template]) -> None:
-    """Raise Mismatch unless the template, with this block's names, is this very block."""
+def verify(template: Template, traced: Trace, classes: Mapping[str, Template]) -> set[str]:
+    """Raise Mismatch unless the template, with this block's names, is this very block.
+
+    Given are the names that something was written with which is a plain value in the template.
+    """
+    replay = _Replay(template, traced, classes)
     try:
-        _Replay(template, traced, classes).run()
+        replay.run()
     except (NoFormulaError, KeyError) as problem:
         raise Mismatch(f"not computable: {problem}") from problem
+    return replay.lost & traced.names.keys()
 
 
 @dataclass(slots=True)
@@ -71,17 +79,26 @@ class _Replay:
         """Values that are computed as an earlier one was, which then stands for both."""
         self.waiting: dict[Any, list[_Waiting]] = {}
         self.left = 0
+        self.lost: set[str] = set()
+        """The names that something was written with which is a plain value in the template."""
+        self.loops: dict[Any, Frame | None] = {}
+        """A pass of each loop that is not written as one."""
+        self.idle: set[str] = set()
+        """The variables of loops of the template that have no pass here."""
         self._await_all(traced.steps)
 
     def run(self) -> None:
         self._construct(self.template.constructions, "", self.case)
         self._compare_members()
         block = self.traced.block
+        for weight, own in zip(self.template.weights, block.weights, strict=True):
+            self._note((weight.dims, weight.init), (own.dims, begun(own.init)))
         for (_, variable), port in zip(self.template.inputs, block.inputs, strict=True):
             self.value[variable] = port.value
         self._borrow()
         self._apply(self.template.applications, self.case)
         self._apply(self.template.training, self.case)
+        self._note_lengths()
         for output, port in zip(self.template.outputs, block.outputs, strict=True):
             if self.value[output.variable] != self._one(self.traced.value(port.value)):
                 raise Mismatch(f"output {output.name}")
@@ -118,7 +135,7 @@ class _Replay:
                 case Make() | Container():
                     self._construct_member(item, scope, case)
                 case MakeLoop():
-                    for number in range(_integer(item.start, case), _integer(item.stop, case)):
+                    for number in self._passes(item, case):
                         self._construct(item.items, scope, case.pass_of(item.variable, number))
                 case MakeBranch():
                     taken = item.then if case.evaluate(item.condition) else item.otherwise
@@ -143,6 +160,8 @@ class _Replay:
             raise Mismatch("members")
         for path, made in self.traced.made.items():
             self._compare(self.made[path], made, self.cases[path])
+            frames = self.traced.block.member[path].frames
+            self._note_loops("constructed", frames, self.cases[path])
 
     def _compare(self, item: Make, made: Made, case: Case) -> None:
         match item.made, made:
@@ -152,12 +171,16 @@ class _Replay:
                     raise Mismatch("a module")
                 if not _is_alike(_evaluated(item.inits, case), made.inits, {}):
                     raise Mismatch("initialisers")
+                self._note((item.made, item.inits), (made.module, made.inits))
             case NewInstance(template=template), Instance():
                 if template is not self.classes[made.block]:
                     raise Mismatch("a class")
                 for name, value in item.made.values.items():
                     if not same(plain(made.values[name]), plain(case.evaluate(value))):
                         raise Mismatch(f"argument {name}")
+                    self._note(value, made.values[name])
+                for name in template.literal:
+                    self._note(None, made.values.get(name))
             case _:
                 raise Mismatch("a layer and a block")
 
@@ -204,7 +227,7 @@ class _Replay:
     def _apply_loop(self, item: ApplyLoop, case: Case) -> None:
         for carried in item.carried:
             self._pass_on(carried.before, carried.after)
-        for number in range(_integer(item.start, case), _integer(item.stop, case)):
+        for number in self._passes(item, case):
             for carried in item.carried:
                 self._pass_on(carried.after, carried.found)
             self._apply(item.items, case.pass_of(item.variable, number))
@@ -258,21 +281,51 @@ class _Replay:
         inputs = tuple(self.value[variable] for variable in item.inputs)
         if isinstance(item.callee, MemberCall):
             path = ".".join(_name(label, case) for label in item.callee.path)
-            outputs = self._call(path, inputs, item.callee.invocation)
+            outputs = self._call(path, inputs, item.callee, case)
         else:
-            outputs = self._take(_evaluated(item.callee, case), inputs)
+            step = self._take(_evaluated(item.callee, case), inputs)
+            self._note(item.callee, step.callee)
+            self._note_loops("applied", step.frames, case)
+            outputs = step.outputs
         for variable, value in zip(item.outputs, outputs, strict=True):
             self.value[variable] = value
 
+    def _passes(self, loop: MakeLoop | ApplyLoop, case: Case) -> range:
+        numbers = range(_integer(loop.start, case), _integer(loop.stop, case))
+        if not numbers:
+            self.idle.add(loop.variable)
+        return numbers
+
+    def _note(self, found: Any, wanted: Any) -> None:
+        """Remember what is written in the template without the names it had."""
+        self.lost.update(lost_names(found, wanted))
+
+    def _note_loops(self, way: str, frames: Sequence[Frame], case: Case) -> None:
+        """Remember which loops are loops in the template; a first pass may stand before one."""
+        for depth, frame in enumerate(frames):
+            if frame.kind != "if":
+                loop = way, frames[:depth], frame.site
+                is_rolled = loop_variable(frame) in case.values
+                self.loops[loop] = None if is_rolled else self.loops.get(loop, frame)
+
+    def _note_lengths(self) -> None:
+        """Remember what the lengths of those loops depend on that are written out."""
+        for frame in self.loops.values():
+            if frame is not None and loop_variable(frame) not in self.idle:
+                self._note(None, (frame.start, frame.stop))
+
     def _call(
-        self, path: str, inputs: tuple[int, ...], invocation: Invocation | None
+        self, path: str, inputs: tuple[int, ...], callee: MemberCall, case: Case
     ) -> tuple[int, ...]:
         """Apply a member, or a container that is a chain."""
         waiting, values = [path], inputs
         while waiting:
             current = waiting.pop()
             if current not in self.children:
-                values = self._take(current, values, invocation)
+                step = self._take(current, values, callee.invocation)
+                values = step.outputs
+                if current == path:
+                    self._note_loops("applied", step.frames, case)
             elif self.kinds[current] == "Sequential":
                 waiting += reversed(self.children[current])
             else:
@@ -281,8 +334,8 @@ class _Replay:
 
     def _take(
         self, callee: Any, inputs: tuple[int, ...], invocation: Invocation | None = None
-    ) -> tuple[int, ...]:
-        """The outputs of the one step that applies this to these values."""
+    ) -> Step:
+        """The one step that applies this to these values."""
         for waiting in self.waiting.get(_key(callee, inputs), []):
             step = waiting.step
             if not waiting.count or step.invocation != invocation:
@@ -290,7 +343,7 @@ class _Replay:
             if isinstance(callee, str) or _is_alike(callee, step.callee, step.attributes):
                 waiting.count -= 1
                 self.left -= 1
-                return step.outputs
+                return step
         raise Mismatch("something else is applied")
 
 

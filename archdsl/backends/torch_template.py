@@ -227,6 +227,8 @@ class Template:
     """Sizes that depend on data and are used: what they are read off, and the axis."""
     weights: Sequence[Weight] = ()
     ties: Sequence[Tie] = ()
+    literal: frozenset[str] = frozenset()
+    """What would be parameters, had all that was written with them remained a formula."""
     is_chain: bool = False
     """Whether it is nothing but its layers 0, 1, 2 … one after the other."""
     is_root: bool = False

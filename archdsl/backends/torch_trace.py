@@ -20,6 +20,7 @@ from archdsl.backends.torch_lowering import (
     tensor_of,
     with_constants,
 )
+from archdsl.backends.torch_origins import at_pass, in_terms, names_of
 from archdsl.diagnostics import InternalError
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Expression, Index, Input, Invocation, Unsupported
@@ -149,6 +150,8 @@ class _Tracer:
         self.trace = result
         self.constants: dict[int, tuple[Any, DType]] = {}
         self.levels = [_Level(result.steps, ())]
+        self.frames_of: dict[int, tuple[Frame, ...]] = {}
+        """The loops and branches in which each value is made."""
         self.level_of: dict[int, int] = {}
         """At which level each constant stands."""
         self.first_use: dict[str, Node] = {}
@@ -163,6 +166,8 @@ class _Tracer:
     def run(self) -> None:
         _refuse_names(self.block)
         self._remember_sizes(self.block.nodes)
+        for port in self.block.outputs:
+            self.trace.types[port.value] = self._type_in((), port.value)
         functions = self._as_functions()
         for member in self.block.members:
             if member.path not in functions:
@@ -195,6 +200,7 @@ class _Tracer:
                 found = self._returned_types(node, known)
             for value, type in zip(node.outputs, found, strict=True):
                 self.trace.types[value] = type
+                self.frames_of[value] = node.frames
 
     def _scanned_types(self, node: Node, scan: Scan) -> Sequence[TensorType]:
         types = self.trace.types
@@ -247,14 +253,23 @@ class _Tracer:
         values: dict[str, Any] = static_names(block)
         if node is not None:
             for port, outer in zip(block.inputs, node.inputs, strict=True):
-                values.update(_sizes_of(block.type(port.value), self.trace.types[outer]))
+                values.update(_sizes_of(block.type(port.value), self._type_in(node.frames, outer)))
         for argument in member.arguments:
             if argument.name in values:
                 values[argument.name] = _as_written(argument)
         return Instance(str(member.block), values)
 
     def _types(self, node: Node) -> list[TensorType]:
-        return [self.trace.types[value] for value in node.inputs]
+        return [self._type_in(node.frames, value) for value in node.inputs]
+
+    def _type_in(self, frames: Sequence[Frame], value: int) -> TensorType:
+        """A type where it is read: loops that were left since have their numbers in it."""
+        type, made = self.trace.types[value], self.frames_of.get(value, ())
+        left = {f.variable: f.index for f in made if f.variable is not None and f not in frames}
+        if not left:
+            return type
+        dims = (dim.with_origin(at_pass(dim.origin, left)) for dim in type.dims)
+        return TensorType(type.dtype, tuple(dims), type.axes)
 
     def _as_functions(self) -> set[str]:
         """Layers without label and weights at the top of a block, which read better as calls."""
@@ -393,11 +408,9 @@ def _sizes_of(inner: TensorType, outer: TensorType) -> Iterator[tuple[str, Any]]
 
 def _in_terms_of(origins: Mapping[str, Dim], own: Dim, outer: Dim) -> Dim:
     """The caller's size, remembering how the block's formula for it reads in the caller's terms."""
-    if outer.value is None or not own.has_origin or own.origin.is_opaque:
+    if outer.value is None or not own.has_origin or not origins.keys() >= {*names_of(own)}:
         return outer
-    if not own.origin.symbols <= origins.keys():
-        return outer
-    return outer.with_origin(own.origin.substitute(origins))
+    return outer.with_origin(in_terms(own.origin, origins))
 
 
 def is_numbered_chain(block: Block) -> bool:
