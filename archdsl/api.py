@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from archdsl.ir.conditions import Condition
+    from archdsl.passes.reasons import Demand
     from archdsl.passes.tensor_map import Note, TensorMap
     from archdsl.summary import Summary
 
@@ -62,21 +63,26 @@ class CheckResult:
             return "fine (declares no model)"
         return f"fine ({', '.join(self.models)})"
 
-    def demands(self) -> Mapping[str, tuple[str, ...]]:
+    def demands(self) -> Mapping[str, tuple[Demand, ...]]:
         """What the inputs of each model must satisfy, and which operator needs it."""
+        if not any(model.root.requirements for model in self.compiled):
+            return {model.name: () for model in self.compiled}
         from archdsl.passes.reasons import demands
 
-        return {
-            model.name: tuple(
-                problems.demand(each.condition, each.operator, self._place(each.span, model))
-                for each in demands(model)
-            )
-            for model in self.compiled
-        }
+        return {model.name: demands(model) for model in self.compiled}
 
-    def _place(self, span: Span | None, model: Model) -> str:
-        if span is None:
-            return ""
+    def needs(self) -> Mapping[str, tuple[str, ...]]:
+        """The demands in words, each with the models that make it."""
+        found = dict[str, tuple[str, ...]]()
+        demanded = self.demands()
+        for model in self.compiled:
+            for each in demanded[model.name]:
+                place = self._place(each.span, model)
+                sentence = problems.demand(each.condition, each.operator, place)
+                found[sentence] = (*found.get(sentence, ()), model.name)
+        return found
+
+    def _place(self, span: Span, model: Model) -> str:
         line = f"line {self.sources[span.file].place(span.start).line}"
         return line if span.file == model.root.span.file else f"{line} of {span.file}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
 
 import pytest
 from click.testing import CliRunner
@@ -121,29 +121,70 @@ def test_different_strides_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "operator"),
+    ("name", "condition", "operator"),
     [
-        ("vgg16", "`MaxPool`"),
-        ("googlenet", "`max_pool`"),
-        ("alexnet", "`MaxPool`"),
-        ("densenet121", "`avg_pool`"),
-        ("deconvnet", "`Conv`"),
-        ("unet", "`Conv`"),
-        ("unet_padded", "`concat`"),
+        ("vgg16", "H >= 32 and W >= 32", "MaxPool"),
+        ("googlenet", "H >= 15 and W >= 15", "max_pool"),
+        ("alexnet", "H >= 63 and W >= 63", "MaxPool"),
+        ("densenet121", "H >= 29 and W >= 29", "avg_pool"),
+        ("deconvnet", "H >= 224 and W >= 224", "Conv"),
+        ("unet", "H >= 188 and W >= 188", "Conv"),
+        ("unet_padded", "H % 16 == 0 and W % 16 == 0", "concat"),
+        ("yolov3", "H % 32 == 0 and W % 32 == 0", "concat"),
+        ("gpt2", "T <= 1024", "slice"),
     ],
 )
-def test_what_a_shipped_model_demands_is_needed_by_an_operator(name: str, operator: str) -> None:
-    lines = api.check(name).demands()[name]
-    assert len(lines) == 2
-    for line, symbol in zip(lines, "HW", strict=True):
-        assert line.startswith(f"{symbol} ")
-        assert f"because of the {operator} on line" in line
+def test_what_a_shipped_model_demands_is_needed_by_an_operator(
+    name: str, condition: str, operator: str
+) -> None:
+    result = api.check(name)
+    (demand,) = result.demands()[name]
+    assert (str(demand.condition), demand.operator) == (condition, operator)
+    source = result.sources[demand.span.file]
+    assert operator in source.line(source.place(demand.span.start).line)
 
 
-def test_what_no_operator_needs_is_said() -> None:
-    text = "edition 2026\nmodel m(x: [N, 3, H]) -> [N, 3, H] { require H >= 7; return x -> relu }\n"
-    (lines,) = api.check(text).demands().values()
-    assert lines == ("H >= 7, because the spec says so; no operator needs it alone",)
+def needs(*lines: str) -> list[str]:
+    """What is told of a model of these lines, which begin on the third."""
+    body = "\n".join(lines)
+    result = api.check(
+        f"edition 2026\nmodel m(x: [N, 3, H]) -> [N, 3, H] {{\n{body}\nx -> relu\n}}\n"
+    )
+    assert result.ok, str(result)
+    return list(result.needs())
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (["require H >= 7"], ["H >= 7, as line 3 requires; no operator is known to need it alone"]),
+        (
+            ["require H >= 7", "y = x -> Conv(3, 7)"],
+            ["H >= 7, because of the `Conv` on line 4"],
+        ),
+        (
+            ["require H >= 9", "y = x -> Conv(3, 7)"],
+            ["H >= 9, as line 3 requires; no operator is known to need it alone"],
+        ),
+        (
+            [
+                "require H % 2 == 0",
+                "require H % 4 == 0 and H > 1",
+                'y = x -> rearrange("N C (h q) -> N C h q", q=4)',
+            ],
+            ["H % 4 == 0, because of the `rearrange` on line 5"],
+        ),
+        (
+            ["require H >= 3", "require H % 2 == 0", "y = x -> split([H // 2, H // 2], axis=H)"],
+            [
+                "H >= 3, as line 3 requires; no operator is known to need it alone",
+                "H % 2 == 0, because of the `split` on line 5",
+            ],
+        ),
+    ],
+)
+def test_each_demand_is_told_once_with_its_reason(lines: list[str], told: list[str]) -> None:
+    assert needs(*lines) == told
 
 
 def test_specs_that_crop_or_resize_need_nothing() -> None:
@@ -151,30 +192,31 @@ def test_specs_that_crop_or_resize_need_nothing() -> None:
         assert api.check(name).demands()[name] == ()
 
 
-def test_the_place_in_another_file_is_named() -> None:
-    lines = api.check("unet").demands()["unet"]
-    assert lines[0].endswith(" of std/segmentation.arch")
-
-
-def test_a_spec_is_a_path_too() -> None:
-    spec = Path(__file__).parents[1] / "specs" / "unet.arch"
-    demanded = api.check(spec, "unet_padded").demands()["unet_padded"]
-    source = spec.read_text("utf-8").splitlines()
-    line = int(demanded[0].rsplit(" ", 1)[1])
-    assert demanded[0].startswith("H % 16 == 0, because of the `concat` on line")
-    assert "concat(" in source[line - 1]
-
-
 def test_check_prints_what_the_inputs_must_satisfy() -> None:
     """The numbers of lines are those of the spec as it is shipped."""
-    said = CliRunner().invoke(main, ["check", "unet_padded", "--model", "unet_padded", "--sizes"])
-    first, *demanded = said.output.splitlines()
-    assert first == "unet_padded: fine (unet_padded)"
-    assert [line.split(" on ")[0] for line in demanded] == [
-        f"  unet_padded: {symbol} % 16 == 0, because of the `concat`" for symbol in "HW"
+    said = CliRunner().invoke(main, ["check", "unet"]).output.splitlines()
+    assert said[0].startswith("unet: fine (")
+    assert [line.split(" on ")[0] for line in said[1:]] == [
+        "  unet: H >= 188 and W >= 188, because of the `Conv`",
+        "  unet_padded: H % 16 == 0 and W % 16 == 0, because of the `concat`",
     ]
-    plain = CliRunner().invoke(main, ["check", "resnet50", "--model", "resnet50", "--sizes"])
-    assert plain.output.splitlines()[1] == "  resnet50: any size will do"
+    assert said[1].endswith(" of std/segmentation.arch")
+    plain = CliRunner().invoke(main, ["check", "resnet50"]).output
+    assert plain == "resnet50: fine (resnet50)\n"
+
+
+def test_models_that_demand_the_same_share_a_line() -> None:
+    said = CliRunner().invoke(main, ["check", "gpt2"]).output.splitlines()
+    assert said[1:] and said[1].startswith("  gpt2, gpt2_medium, gpt2_large, gpt2_xl: T <= 1024")
+
+
+def test_check_tells_programs_what_the_inputs_must_satisfy() -> None:
+    said = CliRunner().invoke(main, ["check", "vgg16", "resnet50", "--json"])
+    first, second = json.loads(said.output)["specs"]
+    (demand,) = first["demands"]["vgg16"]
+    assert (demand["condition"], demand["operator"]) == ("H >= 32 and W >= 32", "MaxPool")
+    assert demand["file"] == "vgg.arch" and demand["start"]["line"] > 1
+    assert second["demands"] == {"resnet50": []}
 
 
 def test_summary_shows_strides_and_receptive_fields_when_asked() -> None:

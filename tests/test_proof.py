@@ -46,6 +46,7 @@ def facts(*conditions: str) -> Facts:
         (["D % heads == 0", "heads % 2 == 0"], "D % 2 == 0"),
         (["H % 2 == 0"], "2*(H//2) == H"),
         (["H % 4 == 0"], "H//2 == 2*(H//4)"),
+        (["H % 32 == 0"], "4*((H + 31)//32) == (H + 7)//8"),
         (["H % 32 == 0"], "H//32 >= 1"),
         ([], "C + 3*g >= 1"),
         ([], "(H + 31)//32 >= 1"),
@@ -265,6 +266,8 @@ def test_the_solver_is_loaded_only_when_it_is_needed() -> None:
         "import sys; from archdsl.ir.proof import *\n"
         "Facts().prove(Condition.parse('(H + 31)//32 >= 1'))\n"
         "Facts().prove(Condition.parse('(H + 1)//2 == H//2'))\n"
+        "multiple = Facts().assume(Condition.parse('H % 32 == 0'))\n"
+        "multiple.prove(Condition.parse('4*((H + 31)//32) == (H + 7)//8'))\n"
         "assert not {'z3', 'sympy', 'torch', 'onnx'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

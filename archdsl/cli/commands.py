@@ -25,7 +25,7 @@ from archdsl.cli.loading import Pairs, limits_of, load, table, tell, text_or_nam
 from archdsl.version import VERSION
 
 if TYPE_CHECKING:
-    from archdsl.api import Network
+    from archdsl.api import CheckResult, Network
     from archdsl.backends.verify import Comparison
 
 Exported = tuple[Path, Sequence[str], "list[Comparison] | None"]
@@ -60,7 +60,6 @@ def main() -> None:
 @options.limits
 @options.as_json
 @click.option("--concise", is_flag=True, help="One line for each problem.")
-@click.option("--sizes", is_flag=True, help="Say what the inputs must satisfy, and why.")
 @click.pass_context
 def check(
     ctx: click.Context,
@@ -71,9 +70,11 @@ def check(
     limits: Pairs,
     as_json: bool,
     concise: bool,
-    sizes: bool,
 ) -> None:
-    """Prove that the shapes fit, for every size, and that every `expect` holds."""
+    """Prove that the shapes fit, for every size, and that every `expect` holds.
+
+    What the sizes of the inputs must satisfy is told with the operator that needs it.
+    """
     from archdsl import api, render
 
     bounds = limits_of(limits)
@@ -86,6 +87,7 @@ def check(
         worst = max(worst, verdict(result.diagnostics))
         if as_json:
             found.append({"spec": spec, "ok": result.ok, "models": list(result.models)})
+            found[-1]["demands"] = _demanded(result) if result.ok else {}
             found[-1]["diagnostics"] = records(result.diagnostics, result.sources)
         elif concise:
             for diagnostic in result.diagnostics:
@@ -95,12 +97,28 @@ def check(
                 show(result.diagnostics, result.sources, sys.stdout)
             if result.ok:
                 click.echo(f"{render.visible(spec)}: {result.verdict}")
-            for name, demanded in result.demands().items() if sizes and result.ok else ():
-                for line in demanded or ("any size will do",):
-                    click.echo(f"  {name}: {line}")
+                for sentence, names in result.needs().items():
+                    click.echo(f"  {', '.join(names)}: {render.visible(sentence)}")
     if as_json:
         write_json({"ok": worst == 0, "specs": found})
     ctx.exit(worst)
+
+
+def _demanded(result: CheckResult) -> dict[str, list[dict[str, Any]]]:
+    """For each model, what the sizes of its inputs must satisfy, as plain data."""
+    from archdsl.render import where
+
+    return {
+        model: [
+            {
+                "condition": str(each.condition),
+                "operator": each.operator,
+                **where(each.span, result.sources),
+            }
+            for each in demands
+        ]
+        for model, demands in result.demands().items()
+    }
 
 
 @main.command()

@@ -50,8 +50,12 @@ class Knowledge:
         return Knowledge(ranges, divisors, (*self.zeros, *zeros))
 
     def is_zero(self, dim: Dim) -> bool:
-        """Whether a size is a multiple of one that is known to be zero."""
-        return any(_is_multiple(dim, zero) for zero in self.zeros)
+        """Whether a size is a multiple of a known zero, or zero at all multiples of divisors."""
+        if any(_is_multiple(dim, zero) for zero in self.zeros):
+            return True
+        known = self.divisors.keys() & dim.symbols
+        multiples = {name: self.divisors[name] * Dim.symbol(name) for name in known}
+        return bool(multiples) and dim.substitute(multiples).value == 0
 
 
 def _comparisons(fact: Condition) -> Sequence[Compare]:

@@ -233,6 +233,14 @@ class Node(_Frozen):
     frames: tuple[Frame, ...] = ()
     span: Span
 
+    @property
+    def called(self) -> str:
+        """What it applies, as a spec calls it: a layer or a function; a block by its key."""
+        if self.op is None:
+            return self.block or "scan"
+        layer, function = self.op.layer, self.op.function
+        return str((layer or function) if self.member is not None else (function or layer))
+
 
 def every_node(nodes: Iterable[Node]) -> Iterator[Node]:
     """Nodes in order, and after each scan those of its steps."""

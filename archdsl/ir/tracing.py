@@ -110,8 +110,7 @@ class Values:
             return {}
         sights = op.sees(axis, *(self.values[value].type for value in node.inputs))
         if sights is None:
-            name = op.layer if node.member is not None else op.function
-            return Lost(node.span, f"`{name}` does not keep this axis in its places")
+            return Lost(node.span, f"`{node.called}` does not keep this axis in its places")
         return self._joined(node, ((node.inputs[s.input], s.axis, s.reach) for s in sights))
 
     def _joined(self, node: Node, seen: Iterable[tuple[int, int, Reach]]) -> Trace:

@@ -17,7 +17,7 @@ from archdsl.ir.proof import smallest_admissible
 from archdsl.ir.tracing import Blocks, Lost, Values
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.passes.flat_blocks import needed, with_nodes
-from archdsl.passes.heads import NO_HEAD, Heads, Pooling, at_each_place, find_heads, name_of
+from archdsl.passes.heads import NO_HEAD, Heads, Pooling, at_each_place, find_heads
 from archdsl.passes.tensor_map import Copy, Note, Part, Region, TensorMap, Transformed
 
 _SPATIAL = {3: ("L",), 4: ("H", "W"), 5: ("D", "H", "W")}
@@ -141,9 +141,9 @@ class _Converting:
         self.where += pooling.where
         if pooling.op is None:
             self.same[node.outputs[0]] = node.inputs[0]
-            self.notes.append(Note(node.span, problems.pooling_left_out(name_of(node))))
+            self.notes.append(Note(node.span, problems.pooling_left_out(node.called)))
             return
-        self.notes.append(Note(node.span, problems.pooling_slides(name_of(node))))
+        self.notes.append(Note(node.span, problems.pooling_slides(node.called)))
         self._keep(node.replaced({"op": pooling.op, "origins": ()}))
 
     def _keep(self, node: Node) -> None:
@@ -269,7 +269,7 @@ class _Converting:
 
 def _refusal(node: Node) -> Unsupported:
     return Unsupported(
-        f"`{name_of(node)}` has no equal on maps, as it takes rows of features",
+        f"`{node.called}` has no equal on maps, as it takes rows of features",
         "behind the flattened map, use `Linear` layers and what works feature by feature",
     )
 

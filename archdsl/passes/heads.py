@@ -99,7 +99,7 @@ def _unknown_window(node: Node, x: TensorType) -> Unsupported:
     names = sorted({name for size in x.dims[2:] for name in size.symbols})
     given = " ".join(f"--dim {name}=224" for name in names)
     return Unsupported(
-        f"`{name_of(node)}` pools images of every size, so that no window is known in its place",
+        f"`{node.called}` pools images of every size, so that no window is known in its place",
         f"give the size that the layers were made for: {given}",
     )
 
@@ -142,10 +142,3 @@ def at_each_place(
         return None
     others = [axis for axis in range(maps[0].rank) if axis != 1 or not is_place]
     return moved if _keeps(moved, maps, others) else None
-
-
-def name_of(node: Node) -> str:
-    """What a node is called in sentences."""
-    if node.op is None:
-        return "scan"
-    return str(node.op.layer if node.member is not None else node.op.function)

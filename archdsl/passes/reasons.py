@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from archdsl.ir.conditions import All, Compare, Condition
-from archdsl.ir.dims import Dim
+from archdsl.ir.atoms import DimTooComplex
+from archdsl.ir.conditions import All, Compare, Condition, all_of
+from archdsl.ir.dims import Dim, DimOverflow
 from archdsl.ir.model import Block, Model, Node, every_node
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.proof import Facts
@@ -15,54 +17,94 @@ from archdsl.ir.types import ShapeError
 from archdsl.passes.flatten import inline
 from archdsl.source import Span
 
+MOST_EXPLAINED: Final = 8
+"""For so many conditions reasons are sought, each in a walk over all operators."""
+
 
 @dataclass(frozen=True, slots=True)
 class Demand:
     """A condition on sizes, and the first operator that does not work without it."""
 
     condition: Condition
-    operator: str | None = None
-    """None where only what the spec itself states depends on it."""
-    span: Span | None = None
+    operator: str | None
+    """None where no operator is known to need it alone."""
+    span: Span
+    """Of the operator, or else of the `require`."""
 
 
 def demands(model: Model) -> tuple[Demand, ...]:
-    """Each condition that the inputs must satisfy, with its reason."""
-    conditions = list(_parts(model))
-    if not conditions:
+    """What the inputs must satisfy; conditions that have one reason are one demand."""
+    required = _required(model)
+    if not required:
         return ()
-    flat, effort = inline(model), Effort()
-    whole = Facts(dict.fromkeys(flat.symbols, 1), conditions, effort)
-    found: list[Demand] = []
-    for place, condition in enumerate(conditions):
-        others = [*conditions[:place], *conditions[place + 1 :]]
-        facts = Facts(dict.fromkeys(flat.symbols, 1), [*others, *_weaker(condition, whole)], effort)
-        node = None if facts.prove(condition).proved else _first_refused(flat, facts)
-        if node is None or node.op is None:
-            found.append(Demand(condition))
-        else:
-            name = node.op.layer if node.member is not None else node.op.function
-            found.append(Demand(condition, name, node.span))
-    return tuple(found)
+    flat = _inlined(model)
+    known = flat.facts(Effort())
+    conditions = _independent(required, known)
+    reasons = _reasons(flat, known, conditions)
+    found = dict[tuple[str | None, Span], list[Condition]]()
+    for condition in conditions:
+        reason = reasons.get(condition) or (None, required[condition])
+        found.setdefault(reason, []).append(condition)
+    return tuple(Demand(all_of(alike), *reason) for reason, alike in found.items())
+
+
+def _required(model: Model) -> Mapping[Condition, Span]:
+    """Each condition, and where it was first written."""
+    found = dict[Condition, Span]()
+    for requirement in model.root.requirements:
+        condition = requirement.condition
+        for part in condition.parts if isinstance(condition, All) else (condition,):
+            found.setdefault(part, requirement.span)
+    return found
+
+
+def _inlined(model: Model) -> Block:
+    """All operators on the model's own sizes; only the outermost if those can't be written out."""
+    try:
+        return inline(model)
+    except (DimTooComplex, DimOverflow):
+        return model.root
+
+
+def _independent(conditions: Iterable[Condition], known: Facts) -> Sequence[Condition]:
+    """The conditions without those that follow from the others."""
+    kept = list(conditions)
+    for condition in kept[:MOST_EXPLAINED]:
+        others = [each for each in kept if each is not condition]
+        if _assuming(known, others).prove(condition).proved:
+            kept = others
+    return kept
+
+
+def _reasons(
+    flat: Block, known: Facts, conditions: Sequence[Condition]
+) -> Mapping[Condition, tuple[str, Span]]:
+    """For each condition, the first operator that is refused when it is just not met."""
+    whole = _assuming(known, conditions)
+    reasons = dict[Condition, tuple[str, Span]]()
+    for condition in conditions[:MOST_EXPLAINED]:
+        others = [each for each in conditions if each is not condition]
+        facts = _assuming(known, [*others, *_weaker(condition, whole)])
+        nodes = every_node(flat.nodes)
+        refused = next((node for node in nodes if _is_refused(flat, node, facts)), None)
+        if refused is not None:
+            reasons[condition] = refused.called, refused.span
+    return reasons
+
+
+def _assuming(known: Facts, conditions: Iterable[Condition]) -> Facts:
+    for condition in conditions:
+        known = known.assume(condition)
+    return known
 
 
 def _weaker(condition: Condition, whole: Facts) -> Iterator[Condition]:
     """What is left of a condition when it is just not met: one less, or only the least size."""
+    is_bound = isinstance(condition, Compare) and condition.relation in (">=", ">")
     for name in condition.symbols:
         least, _ = whole.range_of(Dim.symbol(name))
         if least is not None:
-            is_bound = isinstance(condition, Compare) and condition.relation in (">=", ">")
             yield Compare(Dim.symbol(name), ">=", Dim.of(least - is_bound))
-
-
-def _parts(model: Model) -> Iterator[Condition]:
-    for requirement in model.root.requirements:
-        condition = requirement.condition
-        yield from condition.parts if isinstance(condition, All) else (condition,)
-
-
-def _first_refused(flat: Block, facts: Facts) -> Node | None:
-    return next((node for node in every_node(flat.nodes) if _is_refused(flat, node, facts)), None)
 
 
 def _is_refused(flat: Block, node: Node, facts: Facts) -> bool:

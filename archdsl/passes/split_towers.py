@@ -15,7 +15,6 @@ from archdsl.ir.obligations import SETTLED
 from archdsl.ir.op import REGISTRY, Op, Weight
 from archdsl.ir.places import Piece
 from archdsl.passes.flat_blocks import read, with_nodes
-from archdsl.passes.heads import name_of
 from archdsl.passes.tensor_map import Copy, Note, Part, Region, TensorMap, Transformed
 
 _AS_A_WHOLE = frozenset({"values", "eye", "dirac"})
@@ -156,7 +155,7 @@ class _Splitting:
 
     def _once(self, node: Node) -> None:
         if any(value not in self.whole for value in node.inputs) and not _mixes_channels(node):
-            self.notes.append(Note(node.span, problems.towers_meet(name_of(node))))
+            self.notes.append(Note(node.span, problems.towers_meet(node.called)))
         for value in read(node):
             self._join(value)
         self.nodes.append(node)

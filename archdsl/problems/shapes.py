@@ -71,7 +71,7 @@ NO_MENDS = Mends()
 def demand(condition: Condition, operator: str | None, place: str) -> str:
     """What the inputs of a model must satisfy, and why; said where nothing is wrong."""
     if operator is None:
-        return f"{condition}, because the spec says so; no operator needs it alone"
+        return f"{condition}, as {place} requires; no operator is known to need it alone"
     return f"{condition}, because of the `{operator}` on {place}"
 
 

@@ -1,7 +1,7 @@
 """Diagnostics drawn for people and written for programs."""
 
-from archdsl.render.records import concise, record
+from archdsl.render.records import concise, record, where
 from archdsl.render.report import coloured_report, place, report
 from archdsl.render.visible import visible
 
-__all__ = ["coloured_report", "concise", "place", "record", "report", "visible"]
+__all__ = ["coloured_report", "concise", "place", "record", "report", "visible", "where"]

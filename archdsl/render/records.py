@@ -30,22 +30,23 @@ def record(diagnostic: Diagnostic, sources: Sources) -> dict[str, Any]:
         "code": diagnostic.code,
         "severity": diagnostic.severity.value,
         "message": diagnostic.message,
-        **_where(diagnostic.span, sources),
+        **where(diagnostic.span, sources),
         "label": diagnostic.label,
         "related": [_labelled(label, sources) for label in diagnostic.related],
         "chain": [_labelled(label, sources) for label in diagnostic.chain],
         "counterexample": dict(diagnostic.counterexample),
         "notes": list(diagnostic.notes),
         "help": list(diagnostic.help),
-        "fix": fix and {**_where(fix.span, sources), "replacement": fix.replacement},
+        "fix": fix and {**where(fix.span, sources), "replacement": fix.replacement},
     }
 
 
 def _labelled(label: Label, sources: Sources) -> dict[str, Any]:
-    return {**_where(label.span, sources), "text": label.text}
+    return {**where(label.span, sources), "text": label.text}
 
 
-def _where(span: Span | None, sources: Sources) -> dict[str, Any]:
+def where(span: Span | None, sources: Sources) -> dict[str, Any]:
+    """A place as plain data, all None where there is none."""
     if span is None:
         return {"file": None, "start": None, "end": None}
     source = sources.get(span.file)

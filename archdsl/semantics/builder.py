@@ -313,13 +313,8 @@ class BlockBuilder:
 
     def node_name(self, node: Node) -> str:
         """What a node applies, as the spec names it."""
-        if node.scan is not None:
-            return "`scan`"
-        if node.op is None:
-            return f"`{self.block_names.get(node.block or '', '')}`"
-        if node.member is not None:
-            return f"`{node.op.layer}`"
-        return f"`{node.op.function or node.op.layer}`"
+        name = node.called if node.block is None else self.block_names.get(node.block, "")
+        return f"`{name}`"
 
 
 def _renamed(node: Node, sizes: Mapping[str, Dim]) -> Node:
