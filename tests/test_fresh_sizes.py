@@ -224,3 +224,59 @@ def test_the_flat_form_refuses_to_tell_a_size_that_has_no_name() -> None:
     compare(network, {"x": np.array([1, -1, 2], np.float32)}, {"x": np.array([-1], np.float32)})
     with pytest.raises(ArchError, match="depends on data"):
         network.expanded()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "body", "code", "reason"),
+    [
+        ("x: [R >= 0, 4]", "x -> pad([0, 8 // R])", "size-too-small", "by R"),
+        ("x: [R >= 0, 4]", "x -> pad([0, 8 % R])", "size-too-small", "by R"),
+        ("x: [R >= 0, 4]", "x -> pad([0, ceildiv(8, 2 * R)])", "size-too-small", "by 2*R"),
+        ("x: [R, 4]", "x -> pad([0, 8 // (R - 1)])", "size-too-small", "by R - 1"),
+        ("x: [R >= 0, 4]", "x / R", "size-too-small", "by R"),
+        ("x: [R >= 0, 4]", "div(x, R)", "size-too-small", "by R"),
+        ("x: [R >= 0, 4]", "(x -> cast(int64)) // R", "size-too-small", "by R"),
+        ("x: [R >= 0, 4]", "(x -> cast(int64)) % R", "size-too-small", "by R"),
+        ("x: [R >= 0, 4], y: [8 // R]", "x", "size-too-small", "by R"),
+        (
+            "x: [R >= 0, 4]",
+            'x -> rearrange("i j -> i j") -> mask(j % R == 0)',
+            "size-too-small",
+            "R",
+        ),
+        ("x: [R, 4]", 'x -> rearrange("i j -> i j") -> mask(8 % j == 0)', "static-error", "`j`"),
+        ("x: [R, 4]", "masked_select(x, x > 0) -> Mean", "data-dependent-size", "by T"),
+        ("x: [R, 4]", "x / R + 8 // R", None, ""),
+        ("x: [R >= 0, 4]", "x / max(R, 1)", None, ""),
+        ("x: [R >= 0, 4]", "x -> mean(axis=0, keepdim=true)", None, ""),
+    ],
+)
+def test_nothing_is_divided_by_a_size_that_may_be_zero(
+    inputs: str, body: str, code: str | None, reason: str
+) -> None:
+    text = f"""edition 2026
+block Mean(x: [T]) -> [] {{ (x -> sum) / T }}
+model m({inputs}) {{ {body} }}
+"""
+    found = api.check(text).diagnostics
+    assert [each.code for each in found] == ([] if code is None else [code])
+    assert all(reason in each.message for each in found)
+
+
+@pytest.mark.parametrize("require", ["require R >= 1\n  ", "require R >= 2 and 8 % R == 0\n  "])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_require_anywhere_allows_the_division(require: str, after: bool) -> None:
+    lines = ("  y = x / R\n  ", require) if after else (require, "  y = x / R\n  ")
+    text = f"edition 2026\nmodel m(x: [R >= 0, 4]) -> [R, 4] {{\n  {''.join(lines)}y\n}}\n"
+    result = api.check(text)
+    assert result.ok, str(result)
+
+
+def test_a_mean_of_none_is_what_is_written() -> None:
+    network = api.load("""edition 2026
+model centre(points: [R >= 0, 3]) -> [3] { (points -> sum(axis=0)) / max(R, 1) }
+""")
+    none, some = np.zeros((0, 3), np.float32), np.arange(12, dtype=np.float32).reshape(4, 3)
+    (zero,), (mean,) = compare(network, {"points": none}, {"points": some})
+    np.testing.assert_array_equal(zero, np.zeros(3))
+    np.testing.assert_allclose(mean, some.mean(axis=0))

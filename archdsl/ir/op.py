@@ -90,6 +90,9 @@ class Op(BaseModel):
     differs_in_training: ClassVar[bool] = False
     """Whether it gives something else while training, such as what dropout leaves."""
 
+    divisor: ClassVar[int | None] = None
+    """The input that others are divided by: if a size is given as a number there, it is not 0."""
+
     weight_output_axis: ClassVar[int | None] = None
     """Axis of `weight` that is the output channel, when a following affine map can be folded in."""
 

@@ -215,6 +215,7 @@ class Div(_Pair, function="div"):
     """
 
     symbol = "/"
+    divisor = 1
 
     def later(
         self,
@@ -244,6 +245,7 @@ class FloorDiv(_Pair, function="floor_div"):
     """
 
     symbol = "//"
+    divisor = 1
 
     def onnx_pair(self, g: OnnxGraph, a: Operand, b: Operand, result: TensorType) -> Operand:
         if result.dtype.is_floating:
@@ -266,6 +268,7 @@ class Remainder(_Pair, function="remainder"):
     """
 
     symbol = "%"
+    divisor = 1
 
     def onnx_pair(self, g: OnnxGraph, a: Operand, b: Operand, result: TensorType) -> Operand:
         if not result.dtype.is_floating:

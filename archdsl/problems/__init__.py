@@ -65,6 +65,8 @@ from archdsl.problems.results import (
 from archdsl.problems.shapes import (
     Mends,
     demand,
+    divides,
+    divides_by_place,
     fresh_size_in_scan,
     input_size_mismatch,
     requirement_failed,
@@ -127,6 +129,8 @@ __all__ = [
     "cannot_unpack",
     "circular_constant",
     "demand",
+    "divides",
+    "divides_by_place",
     "duplicate_declaration",
     "duplicate_label",
     "duplicate_output",

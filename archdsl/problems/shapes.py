@@ -68,6 +68,16 @@ class Mends:
 NO_MENDS = Mends()
 
 
+def divides(divisor: Dim) -> str:
+    """Why a size must not be 0."""
+    return f"this divides by {divisor.without_origin()}"
+
+
+def divides_by_place(name: str) -> str:
+    """Why a condition on places has no value everywhere."""
+    return f"it divides by the place `{name}`, and the first place is 0"
+
+
 def demand(condition: Condition, operator: str | None, place: str) -> str:
     """What the inputs of a model must satisfy, and why; said where nothing is wrong."""
     if operator is None:

@@ -49,7 +49,8 @@ class Body:
         self.pipelines = Pipelines(self)
         self.weights = Weights(self)
         self.expectations: list[ast.Expect] = []
-        self.requires: list[ast.Require] = []
+        self.required: list[Condition] = []
+        """What `require` says, also where it is known already."""
         self.failed = False
 
     # ---------------------------------------------------------------------------- statements
@@ -113,7 +114,6 @@ class Body:
             case ast.For():
                 return self._for(statement, env)
             case ast.Require():
-                self.requires.append(statement)
                 self._require(statement, env)
             case ast.Expect():
                 self.expectations.append(statement)
@@ -286,10 +286,10 @@ class Body:
             raise Problem(problems.requirement_failed(statement.span, message))
         if isinstance(condition, Condition):
             reason = message or self.program.text_of(statement.condition.span)
-            verdict = self.builder.facts.prove(condition)
-            if verdict.proved:
-                return
-            if self.builder.facts.prove(condition.negated()).proved:
+            self.required.append(condition)
+            facts = self.builder.facts
+            is_known = facts.prove(condition).proved
+            if not is_known and facts.prove(condition.negated()).proved:
                 raise Problem(problems.requirement_failed(statement.span, message))
             self.builder.require(condition, reason, statement.span)
 

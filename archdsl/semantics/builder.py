@@ -256,6 +256,15 @@ class BlockBuilder:
         self.requirements.append(Requirement(condition=condition, reason=reason, span=span))
         self.facts = self.facts.assume(condition)
 
+    def divide(self, divisor: Dim, span: Span) -> None:
+        """Demand that a size that something is divided by is not 0."""
+        if divisor.value is not None:
+            return
+        places = sorted(divisor.symbols - self.facts.minimums.keys())
+        if places:
+            raise Problem(problems.static_error(span, problems.divides_by_place(places[0])))
+        self.require(Compare.at_least(divisor, 1), problems.divides(divisor), span)
+
     # ------------------------------------------------------------------------- sizes from data
 
     def size_name(self, counted: str) -> str:

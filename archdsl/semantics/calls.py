@@ -165,6 +165,8 @@ class Calls:
         return self._compute(function.name, values, node.span)
 
     def _compute(self, name: str, values: list[Evaluated], span: Span) -> Evaluated:
+        if name in statics.DIVISIONS and isinstance(values[-1], Dim):
+            self._body.builder.divide(values[-1], span)
         try:
             return statics.FUNCTIONS[name](*values)
         except StaticError as error:
@@ -248,6 +250,10 @@ class Calls:
         positional = template.positional
         inits, keywords = self._split_initialisers(operator, template)
         op = operator_with(operator, template.name, positional, keywords, template.span)
+        if operator.divisor is not None and len(operands) > operator.divisor:
+            divisor, place = operands[operator.divisor]
+            if isinstance(divisor, Dim):
+                self._body.builder.divide(divisor, place)
         tensors = self._as_tensors(operands)
         self._check_arity(operator, template, len(tensors))
         types = [self._body.builder.type(tensor) for tensor in tensors]

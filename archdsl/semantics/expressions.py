@@ -211,6 +211,8 @@ class Expressions:
         for side in (left, right):
             if not isinstance(side, Dim | Real):
                 raise Problem(problems.wrong_operand(span, symbol, describe(side)))
+        if symbol in statics.DIVISIONS and isinstance(right, Dim):
+            self._body.builder.divide(right, span)
         try:
             return statics.arithmetic(symbol, left, right)  # pyright: ignore[reportArgumentType]
         except StaticError as error:

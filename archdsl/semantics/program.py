@@ -11,7 +11,7 @@ from archdsl.diagnostics import Diagnostics
 from archdsl.ir import tracing
 from archdsl.ir.conditions import all_of
 from archdsl.ir.dims import Dim
-from archdsl.ir.model import Block, Model, Port, Requirement
+from archdsl.ir.model import Block, Model, Port
 from archdsl.ir.op import Weight
 from archdsl.ir.proof import Facts, smallest_admissible
 from archdsl.ir.solver import Effort
@@ -234,14 +234,21 @@ class Program:
         return "".join(words)
 
     def signature_size(
-        self, block: BlockDefinition, node: ast.Expression, names: Mapping[str, Evaluated]
+        self,
+        block: BlockDefinition,
+        node: ast.Expression,
+        names: Mapping[str, Evaluated],
+        binding: Binding,
     ) -> Dim:
-        """A size written in a signature."""
+        """A size written in a signature; what it demands is left to the binding."""
         seen = {name: inside(name, value) for name, value in names.items()}
         env = Environment(block.file, None, seen)
-        value = self._scratch().expressions.evaluate(node, env)
+        scratch = self._scratch()
+        scratch.builder.facts = Facts(dict.fromkeys(binding.symbols, 0))
+        value = scratch.expressions.evaluate(node, env)
         if not isinstance(value, Dim):
             raise Problem(problems.wrong_kind(node.span, "a size", describe(value)))
+        binding.demands += scratch.builder.requirements
         return value
 
     # ------------------------------------------------------------------------------- weights
@@ -332,6 +339,8 @@ class Program:
         for name in binding.symbols:
             builder.facts = builder.facts.with_symbol(name, 0 if name in binding.empty else 1)
         body = Body(self, builder)
+        for demand in binding.demands:
+            builder.require(demand.condition, demand.reason, demand.span)
         env = self._environment(block, arguments, binding, builder)
         if not self._expanding:
             self.root_body, self.root_environment = body, env
@@ -465,15 +474,10 @@ class Program:
         """What the model's operators demand must follow from what the model requires."""
         body = self.root_body
         assert body is not None
-        written = {statement.span for statement in body.requires}
         facts = block.facts(self.spent.effort)
-        derived: list[Requirement] = []
-        for requirement in block.requirements:
-            if requirement.span in written:
-                facts = facts.assume(requirement.condition)
-            else:
-                derived.append(requirement)
-        unproved = [r for r in derived if not facts.prove(r.condition).proved]
+        for condition in body.required:
+            facts = facts.assume(condition)
+        unproved = [r for r in block.requirements if not facts.prove(r.condition).proved]
         small = [r for r in unproved if not r.condition.is_upper_bound]
         large = [r for r in unproved if r.condition.is_upper_bound]
         if small:

@@ -56,6 +56,8 @@ class Binding:
     """The block's axis names in the caller's terms."""
     empty: set[str] = field(default_factory=set[str])
     """Symbols that may be 0."""
+    demands: list[Requirement] = field(default_factory=list[Requirement])
+    """What the signature needs of its own sizes, such as that it does not divide by 0."""
 
 
 def apply_block(
@@ -308,7 +310,7 @@ def _match(
     if isinstance(pattern, ast.Name) and isinstance(size, Dim):
         mine = size if pattern.text in binding.sizes else named(pattern.text, size)
     else:
-        mine = body.program.signature_size(block, pattern, known)
+        mine = body.program.signature_size(block, pattern, known, binding)
     wanted = mine.substitute(binding.symbols)
     verdict = body.builder.facts.prove(Compare(theirs.without_origin(), "==", wanted))
     if not verdict.proved:
@@ -391,7 +393,7 @@ def _model_dim(
     known = {**arguments, **binding.sizes}
     is_name = isinstance(pattern, ast.Name)
     if not is_name or pattern.text in arguments or not binds_dim(pattern.text, block.file):
-        return body.program.signature_size(block, pattern, known)
+        return body.program.signature_size(block, pattern, known, binding)
     name = pattern.text
     if name not in binding.sizes:
         if name in fixed:

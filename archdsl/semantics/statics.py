@@ -28,6 +28,9 @@ class Undecided(Exception):
 
 Number = Dim | Real
 
+DIVISIONS = frozenset({"//", "%", "ceildiv"})
+"""What divides by the second of two sizes."""
+
 _REAL: dict[str, Callable[[float, float], float]] = {
     "+": operator.add,
     "-": operator.sub,
