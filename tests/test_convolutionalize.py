@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,43 @@ def test_what_sizes_must_be_is_required() -> None:
     again = archdsl.load(text)
     with pytest.raises(ArchError, match="no fully connected layer"):
         again.transformed("convolutionalize")
+
+
+UP = "interpolate(scale_factor=2.0)"
+HALF_AND_BACK = f"{{ conv: Conv(4, 2, stride=2) -> relu -> {UP} }}"
+SKIP = f"concat(axis=1) {{ skip: identity; half: {HALF_AND_BACK} }}"
+ODD = f"concat(axis=1) {{ skip: slice(2, end=-1); half: {HALF_AND_BACK} }}"
+DEEP = f"concat(axis=1) {{ skip: max_pool(2); half: max_pool(4) -> {HALF_AND_BACK} -> {UP} }}"
+HEAD = "max_pool(4) -> flatten -> fc: Linear(5)"
+
+
+@pytest.mark.parametrize(
+    ("merge", "dims", "required"),
+    [
+        (SKIP, "3, 16, 8", ("H % 2 == 0", "W % 2 == 0")),
+        (ODD, "3, 17, 8", ("H % 2 == 1", "W % 2 == 0")),
+        (DEEP, "3, 32, 40", ("H % 8 == 0", "W % 8 == 0")),
+    ],
+)
+def test_where_strides_meet_a_multiple_is_required(
+    merge: str, dims: str, required: tuple[str, ...]
+) -> None:
+    change, _, _ = changed(network(f"{merge} -> {HEAD}", dims))
+    text = change.network.expanded()
+    assert all(f"require {each}" in text for each in required)
+    assert not change.notes
+
+
+def test_at_a_multiple_every_place_is_the_original_on_its_window() -> None:
+    net = network(f"{SKIP} -> {HEAD}", "3, 16, 8")
+    change, weights, after = changed(net)
+    image = torch.from_numpy(np.random.default_rng(1).standard_normal((2, 3, 24, 18)))
+    old = net.to_torch(weights).eval().double()
+    wide = change.network.to_torch(after).eval().double()(image)
+    assert wide.shape[2:] == (3, 3)
+    for row, column in itertools.product(range(3), range(3)):
+        crop = image[:, :, 4 * row : 4 * row + 16, 4 * column : 4 * column + 8]
+        torch.testing.assert_close(wide[:, :, row, column], old(crop), rtol=1e-11, atol=1e-12)
 
 
 def test_sizes_that_operators_fix_stay() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import lcm
 from typing import Final
 
@@ -14,15 +14,23 @@ from archdsl.ir.proof import Facts
 LARGEST_MULTIPLE: Final = 1024
 
 
-def sufficient(goal: Condition, facts: Facts) -> Compare | None:
-    """`H % 4 == 0`, or another remainder, from which an equality follows; None if none is found."""
+def sufficient(
+    goal: Condition, facts: Facts, at: Mapping[str, int] | None = None
+) -> Compare | None:
+    """`H % 4 == 0`, or another remainder, from which an equality follows; None if none is found.
+
+    Sizes that are given in `at` satisfy it.
+    """
     if not isinstance(goal, Compare) or goal.relation != "==" or len(goal.symbols) != 1:
         return None
     (name,) = goal.symbols
     modulus = _modulus(goal.difference.polynomial)
     if modulus > LARGEST_MULTIPLE:
         return None
+    given = (at or {}).get(name)
     for divisor, rest in _remainders(modulus):
+        if given is not None and given % divisor != rest:
+            continue
         samples = [{name: rest + divisor * turn} for turn in (1, 2, 3, 5, 8, 100)]
         if not all(goal.evaluate(sizes) for sizes in samples):
             continue

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from archdsl import problems
 from archdsl.ir.conditions import Compare, Condition, all_of
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Block, Node, Port, Requirement, every_node
+from archdsl.ir.multiples import sufficient
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op, Weight
-from archdsl.ir.proof import smallest_admissible
+from archdsl.ir.proof import Facts, smallest_admissible
 from archdsl.ir.tracing import Blocks, Lost, Values
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.passes.flat_blocks import needed, with_nodes
@@ -22,6 +24,9 @@ from archdsl.passes.tensor_map import Copy, Note, Part, Region, TensorMap, Trans
 
 _SPATIAL = {3: ("L",), 4: ("H", "W"), 5: ("D", "H", "W")}
 """What the sizes of images are called, by the number of axes."""
+
+MOST_MULTIPLES: Final = 8
+"""Each axis of an image needs one; more are no image's."""
 
 _TWO_AXES = frozenset({"values", "eye"})
 """How weights of two axes begin and kernels cannot."""
@@ -32,12 +37,12 @@ def convolutionalize(block: Block) -> Transformed:
 
     Where an image has the size that the layers were made for, the map has one place, and the
     outputs are the same (Long et al. 2015). Sizes that are fixed become symbolic where all
-    operators take others.
+    operators take others, be they only multiples.
     """
     heads = find_heads(block)
-    opened = _opened(block, heads)
+    opened, sizes = _opened(block, heads)
     try:
-        return _converted(opened, heads)
+        return _at_multiples(opened, heads, sizes)
     except ShapeError as problem:
         if opened is block:
             raise Unsupported(f"maps do not fit in the place of rows: {problem.message}") from None
@@ -49,13 +54,37 @@ def convolutionalize(block: Block) -> Transformed:
     return replace(result, notes=(*result.notes, note))
 
 
+def _at_multiples(block: Block, heads: Heads, sizes: Mapping[str, int]) -> Transformed:
+    """The block converted, with what it must require of the sizes so that maps fit together."""
+    for _ in range(MOST_MULTIPLES):
+        try:
+            return _converted(block, heads)
+        except ShapeError as problem:
+            goal = problem.condition
+            multiple = goal and sufficient(goal, _facts(block), sizes)
+            if multiple is None:
+                raise
+        reason = problems.maps_must_fit()
+        demand = Requirement(condition=multiple, reason=reason, span=block.span)
+        block = block.replaced({"requirements": (*block.requirements, demand)})
+    return _converted(block, heads)
+
+
 def _converted(block: Block, heads: Heads) -> Transformed:
     converting = _Converting(block, heads)
     converting.run()
     return converting.result()
 
 
-def _opened(block: Block, heads: Heads) -> Block:
+def _facts(block: Block) -> Facts:
+    """What is known of the sizes, and required of them."""
+    facts = block.facts()
+    for requirement in block.requirements:
+        facts = facts.assume(requirement.condition)
+    return facts
+
+
+def _opened(block: Block, heads: Heads) -> tuple[Block, Mapping[str, int]]:
     """The block with symbols for the sizes of the images that its heads are made of."""
     taken = {*block.symbols, *(port.name for port in block.inputs)}
     taken.update(each.name for each in (*block.weights, *block.fresh))
@@ -74,10 +103,11 @@ def _opened(block: Block, heads: Heads) -> Block:
                 dims[axis] = Dim.symbol(symbols[name, size])
         changed = TensorType.of(type.dtype, *dims)
         values[port.value] = replace(values[port.value], type=changed)
-    if not symbols:
-        return block
-    names = (*block.symbols, *symbols.values())
-    return block.replaced({"values": tuple(values), "symbols": names})
+    sizes = {symbol: size for (_, size), symbol in symbols.items()}
+    if not sizes:
+        return block, sizes
+    names = (*block.symbols, *sizes)
+    return block.replaced({"values": tuple(values), "symbols": names}), sizes
 
 
 def _free(name: str, taken: set[str]) -> str:
@@ -111,9 +141,7 @@ class _Converting:
         self.maps: dict[int, _Map] = {}
         self.same: dict[int, int] = {}
         """Values that another one stands for."""
-        self.facts = block.facts()
-        for requirement in block.requirements:
-            self.facts = self.facts.assume(requirement.condition)
+        self.facts = _facts(block)
         self.check = Obligations(self.facts)
         self.applications = Counter(node.member for node in every_node(block.nodes))
         self.borrowed = {each.path for each in block.borrowed}

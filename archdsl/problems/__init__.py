@@ -37,6 +37,7 @@ from archdsl.problems.flow import (
 )
 from archdsl.problems.notes import (
     fused_scan,
+    maps_must_fit,
     pooling_left_out,
     pooling_slides,
     sizes_stay,
@@ -142,6 +143,7 @@ __all__ = [
     "fused_scan",
     "pooling_left_out",
     "pooling_slides",
+    "maps_must_fit",
     "sizes_stay",
     "towers_meet",
     "window_must_fit",

@@ -24,5 +24,9 @@ def sizes_stay(reason: str) -> str:
     return f"the sizes of images at {{place}} stay as they are: {reason}"
 
 
+def maps_must_fit() -> str:
+    return "maps made of images of other sizes do not fit together"
+
+
 def window_must_fit() -> str:
     return "a smaller image leaves no place for the window of the first layer of the head"
