@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 DEFAULT_DEPTH = 2
 FORMULA_WIDTH = 36
 COLUMNS = ("Layer", "Output", "Parameters", "Multiply-adds")
+FUNCTION = "function"
+"""The kind of a row that stands for all functions of one name, which own nothing."""
 WITH_REACH = (*COLUMNS, "Stride", "Receptive field")
 
 
@@ -187,6 +189,17 @@ def _sized(block: Block, value: int, sizes: Mapping[str, Dim]) -> TensorType:
     return TensorType(type.dtype, tuple(dim.substitute(sizes) for dim in type.dims), type.axes)
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A member or a function where it is applied: its path in the block, and what it costs."""
+
+    path: str
+    kind: str
+    node: Node
+    often: Dim
+    macs: Dim
+
+
 class _Walk:
     def __init__(
         self, model: Model, known: Mapping[str, Figures], depth: int, blocks: Blocks
@@ -207,53 +220,69 @@ class _Walk:
     ) -> Iterator[Row]:
         """Rows of a block's members in the order they run, labelled scopes above their layers.
 
-        The block itself runs so often; sizes are those of the model.
+        Functions that multiply and add have a row for each name in each scope, so that what
+        stands below a row adds up to it. The block itself runs so often; sizes are the model's.
         """
-        running = {node.outputs for node, _ in runs(inference_nodes(block))}
-        nodes = [
-            (node, often * times.substitute(sizes))
-            for node, times in runs(block.nodes)
-            if node.member is not None
-        ]
+        entries = list(self._entries(block, sizes, often))
         groups: set[str] = set()
-        seen: set[str] = set()
-        for node, times in nodes:
-            path = node.member or ""
-            *scopes, _ = path.split(".")
-            for level in range(len(scopes)):
-                group = ".".join(scopes[: level + 1])
-                if group not in groups and depth + level < self._depth:
+        seen: set[tuple[str, str]] = set()
+        for entry in entries:
+            *scopes, _ = entry.path.split(".")
+            for place in range(len(scopes)):
+                group = ".".join(scopes[: place + 1])
+                if group not in groups and depth + place < self._depth:
                     groups.add(group)
-                    inside = [
-                        item for item in nodes if (item[0].member or "").startswith(f"{group}.")
-                    ]
-                    yield self._group(block, values, inside, prefix + group, sizes, depth + level)
-            level = depth + len(scopes)
-            if level < self._depth:
-                is_running = node.outputs in running
-                macs = self._macs(block, node, times, sizes) if is_running else Dim.of(0)
-                owned = 0 if path in seen else self._parameters(block, path)
-                type = _sized(block, node.outputs[0], sizes)
-                reach = _reach(values, node)
-                yield Row(level, prefix + path, self._kind(node), type, owned, macs, reach)
-            if node.block is not None and level + 1 < self._depth and path not in seen:
-                inner = {name: dim.substitute(sizes) for name, dim in node.dims}
-                callee = self._model.blocks[node.block]
-                own = values and self._entered(values, node, callee)
-                yield from self.rows(callee, own, f"{prefix}{path}.", inner, times, level + 1)
-            seen.add(path)
+                    inside = [item for item in entries if item.path.startswith(f"{group}.")]
+                    yield self._group(block, values, inside, prefix + group, sizes, depth + place)
+            level, key = depth + len(scopes), (entry.path, entry.kind)
+            is_new = key not in seen
+            seen.add(key)
+            if level >= self._depth:
+                continue
+            node, path = entry.node, prefix + entry.path
+            if entry.kind != FUNCTION:
+                type, reach = _sized(block, node.outputs[0], sizes), _reach(values, node)
+                owned = self._parameters(block, entry.path) if is_new else 0
+                yield Row(level, path, entry.kind, type, owned, entry.macs, reach)
+            elif is_new:
+                macs = Dim.total(each.macs for each in entries if (each.path, each.kind) == key)
+                yield Row(level, path, FUNCTION, None, 0, macs, ("", "") if values else ())
+            if node.block is not None and is_new and level + 1 < self._depth:
+                yield from self._inside(entry, values, path, sizes, level + 1)
 
-    def _entered(self, values: Values, node: Node, callee: Block) -> Values:
-        entering = [values.traces(value) for value in node.inputs]
-        return Values.of_block(self._blocks, callee, entering)
+    def _entries(self, block: Block, sizes: Mapping[str, Dim], often: Dim) -> Iterator[_Entry]:
+        running = {node.outputs for node, _ in runs(inference_nodes(block))}
+        for node, times in runs(block.nodes):
+            if node.scan is not None:
+                continue
+            times = often * times.substitute(sizes) if node.outputs in running else Dim.of(0)
+            macs = node_macs(block, node, self._known).substitute(sizes) * times
+            if node.member is not None:
+                yield _Entry(node.member, self._kind(node), node, times, macs)
+            elif macs.value != 0:
+                path = f"{node.scope}.{node.called}" if node.scope else node.called
+                yield _Entry(path, FUNCTION, node, times, macs)
+
+    def _inside(
+        self,
+        entry: _Entry,
+        values: Values | None,
+        path: str,
+        sizes: Mapping[str, Dim],
+        depth: int,
+    ) -> Iterator[Row]:
+        """Rows of a block where it is applied."""
+        callee = self._model.blocks[entry.node.block or ""]
+        inner = {name: dim.substitute(sizes) for name, dim in entry.node.dims}
+        if values is not None:
+            entering = [values.traces(value) for value in entry.node.inputs]
+            values = Values.of_block(self._blocks, callee, entering)
+        yield from self.rows(callee, values, f"{path}.", inner, entry.often, depth)
 
     def _kind(self, node: Node) -> str:
         if node.op is not None:
             return node.op.layer or ""
         return self._model.blocks[node.block or ""].name
-
-    def _macs(self, block: Block, node: Node, times: Dim, sizes: Mapping[str, Dim]) -> Dim:
-        return node_macs(block, node, self._known).substitute(sizes) * times
 
     def _parameters(self, block: Block, path: str) -> int:
         member = block.member[path]
@@ -265,20 +294,21 @@ class _Walk:
         self,
         block: Block,
         values: Values | None,
-        nodes: list[tuple[Node, Dim]],
+        entries: list[_Entry],
         path: str,
         sizes: Mapping[str, Dim],
         depth: int,
     ) -> Row:
-        paths = dict.fromkeys(node.member or "" for node, _ in nodes)
+        paths = dict.fromkeys(entry.path for entry in entries if entry.kind != FUNCTION)
+        last = entries[-1].node
         return Row(
             depth,
             path,
             "",
-            _sized(block, nodes[-1][0].outputs[0], sizes),
+            _sized(block, last.outputs[0], sizes),
             sum(self._parameters(block, member) for member in paths),
-            Dim.total(self._macs(block, node, times, sizes) for node, times in nodes),
-            _reach(values, nodes[-1][0]),
+            Dim.total(entry.macs for entry in entries),
+            _reach(values, last),
         )
 
 
