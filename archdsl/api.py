@@ -416,7 +416,9 @@ class Network:
         try:
             yield
         except Unsupported as refusal:
-            found = problems.unsupported_by_target(None, target, refusal.reason, refusal.help)
+            found = problems.unsupported_by_target(
+                refusal.span, target, refusal.reason, refusal.help
+            )
             raise _error(Diagnostics([found]), self._sources) from None
 
 

@@ -39,6 +39,13 @@ def changed(net: archdsl.Network) -> tuple[archdsl.api.Transformation, Arrays, A
     return change, weights, execution.mapped(change, weights)
 
 
+def place(refusal: ArchError) -> str | None:
+    """What of the text a refusal shows."""
+    (found,) = refusal.diagnostics
+    span = found.span
+    return None if span is None else refusal.sources[span.file].text[span.start : span.end]
+
+
 def parameters(arrays: Arrays) -> int:
     return sum(array.size for array in arrays.values())
 
@@ -270,31 +277,78 @@ model net(x: [N, 3, 8, 8]) -> y: [N, 5], training aux: [N, 4] {
 
 
 @pytest.mark.parametrize(
-    ("body", "dims", "reason"),
+    ("body", "dims", "reason", "shown"),
     [
-        ("conv: Conv(4, 3) -> relu", "3, 8, 8", "no fully connected layer"),
-        ("global_avg_pool -> flatten -> fc: Linear(5)", "3, H, W", "--dim H=224 --dim W=224"),
-        ("flatten -> relu", "3, 8, 8", "no fully connected layer"),
-        ("flatten -> ln: LayerNorm -> fc: Linear(5)", "3, 8, 8", "`LayerNorm` has no equal"),
-        ("flatten -> fc: Linear(6) -> reshape(N, 2, 3)", "3, 8, 8", "`reshape` has no equal"),
-        ("flatten -> softmax(1) -> fc: Linear(5)", "3, 8, 8", "`softmax` has no equal"),
+        ("conv: Conv(4, 3) -> relu", "3, 8, 8", "no fully connected layer", None),
+        (
+            "global_avg_pool -> flatten -> fc: Linear(5)",
+            "3, H, W",
+            "--dim H=224 --dim W=224",
+            "global_avg_pool",
+        ),
+        ("flatten -> relu", "3, 8, 8", "no fully connected layer", None),
+        (
+            "flatten -> ln: LayerNorm -> fc: Linear(5)",
+            "3, 8, 8",
+            "`LayerNorm` has no equal",
+            "LayerNorm",
+        ),
+        (
+            "flatten -> fc: Linear(6) -> reshape(N, 2, 3)",
+            "3, 8, 8",
+            "`reshape` has no equal",
+            "reshape(N, 2, 3)",
+        ),
+        (
+            "flatten -> softmax(1) -> fc: Linear(5)",
+            "3, 8, 8",
+            "`softmax` has no equal",
+            "softmax(1)",
+        ),
         (
             "flatten -> fc: Linear(192) -> share fc: Linear(192)",
             "3, 8, 8",
             "weights of fc are used in several places",
+            "Linear(192)",
         ),
-        ("inorm: InstanceNorm -> flatten -> fc: Linear(5)", "3, 8, 8", "depend on all"),
-        ("{ it * (it -> global_avg_pool) } -> flatten -> fc: Linear(5)", "3, 8, 8", "all of a"),
-        ("flip(axis=2) -> flatten -> fc: Linear(5)", "3, 8, 8", "no map of windows"),
-        ("adaptive_avg_pool(3) -> flatten -> fc: Linear(5)", "3, 8, 8", "no map of windows"),
-        ("flatten -> fc: Linear(3, weight_init=eye)", "3, 1, 1", "begin as a table"),
+        (
+            "inorm: InstanceNorm -> flatten -> fc: Linear(5)",
+            "3, 8, 8",
+            "depend on all",
+            "InstanceNorm",
+        ),
+        (
+            "{ it * (it -> global_avg_pool) } -> flatten -> fc: Linear(5)",
+            "3, 8, 8",
+            "all of a",
+            "global_avg_pool",
+        ),
+        (
+            "flip(axis=2) -> flatten -> fc: Linear(5)",
+            "3, 8, 8",
+            "no map of windows",
+            "flip(axis=2)",
+        ),
+        (
+            "adaptive_avg_pool(3) -> flatten -> fc: Linear(5)",
+            "3, 8, 8",
+            "no map of windows",
+            "adaptive_avg_pool(3)",
+        ),
+        (
+            "flatten -> fc: Linear(3, weight_init=eye)",
+            "3, 1, 1",
+            "begin as a table",
+            "Linear(3, weight_init=eye)",
+        ),
     ],
 )
-def test_refusals_teach(body: str, dims: str, reason: str) -> None:
+def test_refusals_teach(body: str, dims: str, reason: str, shown: str | None) -> None:
     net = archdsl.load(f"edition 2026\nmodel net(x: [N, {dims}]) {{\n  return x -> {body}\n}}\n")
     with pytest.raises(ArchError) as refusal:
         net.transformed("convolutionalize")
     assert reason in str(refusal.value)
+    assert place(refusal.value) == shown
 
 
 def test_the_command_says_where_both_are_the_same(tmp_path: Path) -> None:

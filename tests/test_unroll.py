@@ -66,6 +66,9 @@ def test_a_length_that_is_not_known_is_refused() -> None:
     with pytest.raises(ArchError, match=r"known number of steps, not over T") as problem:
         net.expanded(unroll=True)
     assert "--dim T=8" in str(problem.value)
+    (found,) = problem.value.diagnostics
+    assert found.span is not None
+    assert problem.value.sources[found.span.file].text[found.span.start :].startswith("scan")
 
 
 def test_what_is_too_long_is_refused() -> None:

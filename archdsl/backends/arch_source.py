@@ -160,7 +160,7 @@ class _Writer:
 
     def _application(self, node: Node) -> str:
         assert node.op is not None
-        self._refuse_fresh(node.op)
+        self._refuse_fresh(node, node.op)
         inputs = [self._expressions[value] for value in node.inputs]
         if node.member is None:
             call = f"{node.op.function}({', '.join([*inputs, *_attributes(node.op)])})"
@@ -168,16 +168,17 @@ class _Writer:
             call = self._layer(node.op, node.member, inputs)
         return f"{self._names(node)} = {call}"
 
-    def _refuse_fresh(self, op: Op) -> None:
+    def _refuse_fresh(self, node: Node, op: Op) -> None:
         """Nothing in the language names a size that depends on data where it comes to be."""
         waiting: list[Any] = [getattr(op, name) for name in type(op).model_fields]
         while waiting:
             value = waiting.pop()
             if isinstance(value, Dim) and not value.symbols.isdisjoint(self._fresh):
                 raise Unsupported(
-                    f"`{op.function or op.layer}` is told {value}, a size that depends on data,"
+                    f"`{node.called}` is told {value}, a size that depends on data,"
                     " for which the flat form has no name",
                     "compute it from a tensor of that size, as `cumsum` counts its places",
+                    node.span,
                 )
             waiting += cast("Sequence[Any]", value) if isinstance(value, tuple | list) else ()
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from archdsl.ir.conditions import Condition
 from archdsl.ir.dims import Dim
 from archdsl.ir.types import DType, TensorType
+from archdsl.source import Span
 
 # ---------------------------------------------------------------------------------- PyTorch
 
@@ -146,13 +147,15 @@ ScanStep = Callable[[Operands, Operands], tuple[Operands, Operands]]
 class Unsupported(Exception):
     """This operator, with these attributes, has no exact form on the target; the reason follows.
 
-    `help` says what would work (another opset, a fixed size …).
+    `help` says what would work (another opset, a fixed size …). `span` is told by who knows the
+    node; an operator does not know where it stands.
     """
 
-    def __init__(self, reason: str, help: str | None = None) -> None:
+    def __init__(self, reason: str, help: str | None = None, span: Span | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.help = help
+        self.span = span
 
 
 class OnnxGraph(Protocol):

@@ -32,6 +32,19 @@ _TWO_AXES = frozenset({"values", "eye"})
 """How weights of two axes begin and kernels cannot."""
 
 
+class _Misfit(Exception):
+    """An operator does not take the maps that stand in the place of its inputs."""
+
+    def __init__(self, node: Node, error: ShapeError) -> None:
+        super().__init__(error.message)
+        self.node = node
+        self.error = error
+
+    def refusal(self) -> Unsupported:
+        reason = f"maps do not fit in the place of rows: {self.error.message}"
+        return Unsupported(reason, self.error.help, self.node.span)
+
+
 def convolutionalize(block: Block) -> Transformed:
     """Fully connected layers made convolutions, which give a map of outputs for larger images.
 
@@ -43,14 +56,14 @@ def convolutionalize(block: Block) -> Transformed:
     opened, sizes = _opened(block, heads)
     try:
         return _at_multiples(opened, heads, sizes)
-    except ShapeError as problem:
+    except _Misfit as misfit:
         if opened is block:
-            raise Unsupported(f"maps do not fit in the place of rows: {problem.message}") from None
-        note = Note(block.span, problems.sizes_stay(problem.message))
+            raise misfit.refusal() from None
+        note = Note(block.span, problems.sizes_stay(misfit.error.message))
     try:
         result = _converted(block, heads)
-    except ShapeError as problem:
-        raise Unsupported(f"maps do not fit in the place of rows: {problem.message}") from None
+    except _Misfit as misfit:
+        raise misfit.refusal() from None
     return replace(result, notes=(*result.notes, note))
 
 
@@ -59,8 +72,8 @@ def _at_multiples(block: Block, heads: Heads, sizes: Mapping[str, int]) -> Trans
     for _ in range(MOST_MULTIPLES):
         try:
             return _converted(block, heads)
-        except ShapeError as problem:
-            goal = problem.condition
+        except _Misfit as misfit:
+            goal = misfit.error.condition
             multiple = goal and sufficient(goal, _facts(block), sizes)
             if multiple is None:
                 raise
@@ -178,11 +191,15 @@ class _Converting:
         """A node with the types of what it gives now."""
         if node.op is None:
             if any(self._type(v) != self.block.type(v) for v in node.inputs):
-                raise Unsupported("a scan goes over what depends on the size of the image")
+                reason = "a scan goes over what depends on the size of the image"
+                raise Unsupported(reason, span=node.span)
         else:
             names = iter(node.fresh)
             self.check.named = lambda _: next(names)
-            found = node.op.infer(self.check, *map(self._type, node.inputs))
+            try:
+                found = node.op.infer(self.check, *map(self._type, node.inputs))
+            except ShapeError as error:
+                raise _Misfit(node, error) from None
             types = found if isinstance(found, tuple) else (found,)
             for value, type in zip(node.outputs, types, strict=True):
                 self.values[value] = replace(self.values[value], type=type)
@@ -228,9 +245,11 @@ class _Converting:
         old = self.members[node.member]
         paths = {f"{old.path}.{weight.name}" for weight in old.weights}
         if self.applications[old.path] > 1 or not self.borrowed.isdisjoint(paths):
-            raise Unsupported(f"the weights of {old.path} are used in several places")
+            reason = f"the weights of {old.path} are used in several places"
+            raise Unsupported(reason, span=node.span)
         if any(weight.init.kind in _TWO_AXES for weight in old.weights):
-            raise Unsupported(f"the weights of {old.path} begin as a table, which no kernel is")
+            reason = f"the weights of {old.path} begin as a table, which no kernel is"
+            raise Unsupported(reason, span=node.span)
         weights: list[Weight] = []
         own = op.weights(*map(self._type, inputs))
         for weight, before in zip(own, old.weights, strict=True):
@@ -259,7 +278,8 @@ class _Converting:
         if found is None:
             return port.replaced({"value": self.same.get(port.value, port.value)})
         if set(found.window) != {1}:
-            raise Unsupported(f"the output {port.name} is a flattened map itself")
+            reason = f"the output {port.name} is a flattened map itself"
+            raise Unsupported(reason, span=self.values[port.value].span)
         return port.replaced({"value": found.value})
 
     def _requirements(self) -> Iterator[Requirement]:
@@ -286,19 +306,29 @@ class _Converting:
                 continue
             for trace in traced.traces(port.value)[2:]:
                 if isinstance(trace, Lost):
-                    raise Unsupported(f"{trace.reason}, so larger images give no map of windows")
-                if any(reach.field is None for reach in trace.values()):
+                    reason = f"{trace.reason}, so larger images give no map of windows"
+                    raise Unsupported(reason, span=trace.span)
+            for node in needed(result.nodes, [port.value]):
+                if any(_sees_all(traced, value) for value in node.outputs):
                     raise Unsupported(
                         f"every place of {port.name} would depend on all of a larger image,"
                         " not on a window of it",
                         "what takes a mean over the whole image belongs right before `flatten`",
+                        node.span,
                     )
+
+
+def _sees_all(traced: Values, value: int) -> bool:
+    """Whether a place of a map depends on all of an image along some axis."""
+    traces = [trace for trace in traced.traces(value)[2:] if not isinstance(trace, Lost)]
+    return any(reach.field is None for trace in traces for reach in trace.values())
 
 
 def _refusal(node: Node) -> Unsupported:
     return Unsupported(
         f"`{node.called}` has no equal on maps, as it takes rows of features",
         "behind the flattened map, use `Linear` layers and what works feature by feature",
+        node.span,
     )
 
 

@@ -101,6 +101,7 @@ def _unknown_window(node: Node, x: TensorType) -> Unsupported:
     return Unsupported(
         f"`{node.called}` pools images of every size, so that no window is known in its place",
         f"give the size that the layers were made for: {given}",
+        node.span,
     )
 
 

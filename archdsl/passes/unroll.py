@@ -13,6 +13,7 @@ from archdsl.ir.op import REGISTRY
 from archdsl.ir.types import TensorType
 from archdsl.passes.flat_blocks import read, with_nodes
 from archdsl.passes.tensor_map import TensorMap, Transformed
+from archdsl.source import Span
 
 MOST_NODES = 100_000
 """What is longer is of no use written out."""
@@ -85,6 +86,7 @@ class _Unrolling(_Walk):
             raise Unsupported(
                 f"written out, the scans of this model are more than {MOST_NODES:,} operators",
                 help="give the lengths of the sequences smaller values with --dim",
+                span=node.span,
             )
         self.written.append(node)
 
@@ -115,7 +117,7 @@ class _Steps(_Walk):
         self._walked = given[: len(scan.axes)]
         self._states = given[len(scan.axes) : len(scan.axes) + len(scan.states)]
         self._yields: list[list[int]] = []
-        places = range(_length(scan))
+        places = range(_length(scan, node.span))
         self._places = iter(reversed(places) if scan.reverse else places)
         self._read = {value for each in scan.nodes for value in read(each)} | {*scan.results}
         self._next()
@@ -153,7 +155,7 @@ class _Steps(_Walk):
         return True
 
 
-def _length(scan: Scan) -> int:
+def _length(scan: Scan, span: Span) -> int:
     """How many steps there are."""
     if scan.length.value is not None:
         return scan.length.value
@@ -161,4 +163,5 @@ def _length(scan: Scan) -> int:
     raise Unsupported(
         f"a scan can be written out only over a known number of steps, not over {scan.length}",
         help=f"give it a value: --dim {name}=8" if name else "give sizes values with --dim",
+        span=span,
     )
