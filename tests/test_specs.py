@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision_shim import torchvision
 
+from archdsl import api
 from archdsl.backends.onnx_export import export, save
 from archdsl.backends.torch_live import load
 from archdsl.backends.torch_source import emit, root_class
@@ -447,6 +448,22 @@ def test_the_signature_that_is_off_by_one_is_refused() -> None:
     finding, *_ = findings("resnet50", ("ceildiv(H, stride)", "H // stride"))
     assert finding.code == "signature-mismatch"
     assert finding.counterexample == (("H", 225),)
+
+
+@pytest.mark.parametrize(
+    ("name", "dims"),
+    [
+        ("vgg16", {"H": 31}),
+        ("vgg16", {"H": 31, "W": 1}),
+        ("unet_padded", {"H": 24}),
+        ("yolov3", {"H": 31, "W": 33}),
+        ("gpt2", {"T": 1025}),
+        ("densenet121", {"W": 28}),
+    ],
+)
+def test_a_size_that_a_spec_does_not_admit_is_one_mistake(name: str, dims: dict[str, int]) -> None:
+    (found,) = api.check(name, dims=dims).diagnostics
+    assert found.code == "requirement-failed"
 
 
 def test_an_even_kernel_of_the_library_is_refused() -> None:
