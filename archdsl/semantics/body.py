@@ -49,7 +49,8 @@ class Body:
         self.pipelines = Pipelines(self)
         self.weights = Weights(self)
         self.expectations: list[ast.Expect] = []
-        self.requires: list[ast.Require] = []
+        self.admitted: set[Span] = set()
+        """Where it is said which sizes a model takes."""
         self.failed = False
 
     # ---------------------------------------------------------------------------- statements
@@ -113,7 +114,7 @@ class Body:
             case ast.For():
                 return self._for(statement, env)
             case ast.Require():
-                self.requires.append(statement)
+                self.admitted.add(statement.span)
                 self._require(statement, env)
             case ast.Expect():
                 self.expectations.append(statement)
