@@ -191,13 +191,13 @@ class _Inputs:
     def prepared(self, port: ast.Parameter, template: Template) -> InputShape | None:
         """An input that is given as its preparation takes it."""
         written, name, span = self._full_type(port), port.name.text, template.span
-        root = _alone(self._body, template)
+        kept = self._kept(input_dims(written), template)
+        root = _alone(self._body, template, kept)
         if root is None:
             return None
         given, result = (root.type(each[0].value) for each in (root.inputs, root.outputs))
-        names = self._names(name, input_dims(written), root, result)
-        sizes = {symbol: self._size(names[symbol]) for symbol in root.symbols}
-        self.binding.empty.update(names[symbol] for symbol in root.empty)
+        sizes = {each: kept.get(each) or self._free(each, name) for each in root.symbols}
+        self.binding.empty.update(sizes[each].symbol_name or "" for each in root.empty)
         demands = tuple(
             demand.replaced({"condition": demand.condition.substitute(sizes)})
             for demand in root.requirements
@@ -212,31 +212,32 @@ class _Inputs:
         )
         seen = TensorType(result.dtype, result.dims, shape.type.axes)
         self.binding.preparations[name] = Preparation(template, seen, demands)
-        axes = tuple(names.get(axis or "", axis) for axis in given.axes)
-        return InputShape(name, replace(given.substitute(sizes), axes=axes))
+        return InputShape(name, given.substitute(sizes))
 
-    def _names(
-        self,
-        port: str,
-        written: Sequence[ast.Expression | ast.Ellipsis],
-        root: Block,
-        result: TensorType,
-    ) -> dict[str, str]:
-        """What the sizes are called that a preparation is given.
+    def _kept(
+        self, written: Sequence[ast.Expression | ast.Ellipsis], template: Template
+    ) -> dict[str, Dim]:
+        """The sizes that a preparation leaves as they are, by its own names for them.
 
-        One that it leaves as it is, such as that of the batch, has the name that the model's
-        signature has for it; the others have the preparation's, if that is free.
+        They are what the model's signature says: those of the batch and of the channels, mostly.
         """
-        kept = {
-            dim.symbol_name: pattern.text
-            for pattern, dim in zip(written, result.dims, strict=False)
-            if dim.symbol_name is not None and self._is_bound(pattern)
+        ports, results = _definition(template).ports, _definition(template).results
+        returned = results[0].type.dims if len(results) == 1 else None
+        if len(ports) != 1 or ports[0].type is None or len(returned or ()) != len(written):
+            return {}
+        names = {dim.text for dim in input_dims(ports[0].type) if isinstance(dim, ast.Name)}
+        names -= {parameter.name.text for parameter in _definition(template).parameters}
+        return {
+            mine.text: self._dim(pattern)
+            for pattern, mine in zip(written, returned or (), strict=True)
+            if isinstance(mine, ast.Name) and mine.text in names
+            if isinstance(pattern, ast.Integer | ast.Name)
         }
-        taken = {*self._arguments, *self._declared_names(), *self.known, *kept.values()}
-        free = {
-            symbol: f"{port}_{symbol}" if symbol in taken else symbol for symbol in root.symbols
-        }
-        return {**free, **kept}
+
+    def _free(self, symbol: str, port: str) -> Dim:
+        """A size of what a preparation is given, under its own name if nothing else has that."""
+        is_taken = symbol in {*self._arguments, *self._declared_names(), *self.known}
+        return self._size(f"{port}_{symbol}" if is_taken else symbol)
 
     def _declared_names(self) -> Iterator[str]:
         """The sizes of the inputs that are not prepared."""
@@ -281,16 +282,22 @@ def declared_preparations(
     return found
 
 
-def _alone(body: Body, template: Template) -> Block | None:
-    """A preparation as a model of its own, which may take anything that its signature admits."""
-    block, span = template.target, template.span
+def _definition(template: Template) -> ast.Definition:
+    assert isinstance(template.target, BlockDefinition)
+    return template.target.definition
+
+
+def _alone(body: Body, template: Template, kept: Mapping[str, Dim]) -> Block | None:
+    """A preparation as a model of its own, of all sizes that it may be given here."""
+    block = template.target
     assert isinstance(block, BlockDefinition)
-    model = body.program.another().model(block, template, block.name, "", {})
+    fixed = {name: dim.value for name, dim in kept.items() if dim.value is not None}
+    model = body.program.another().model(block, template, block.name, "", fixed)
     if model is None:
         return None
     reason = _reason_against(model)
     if reason is not None:
-        raise Problem(problems.bad_preparation(span, reason))
+        raise Problem(problems.bad_preparation(template.span, reason))
     return model.root
 
 
