@@ -169,6 +169,10 @@ def test_preprocessing_is_refused_where_nothing_is_declared() -> None:
             "(depth: [N, 1, H, D], from: [N, 3, H, W] from Halved)",
             ["[N, 1, from_H//2, D]", "[N, 3, from_H, W]"],
         ),
+        (
+            "(a: [N, 2, 4, 5] from Stretch(4, 5), b: [N, H] from none)",
+            ["[N, 2, a_H, W]", "[N, H]"],
+        ),
         ("(part: layer = Stretch(4, 5))(image: [N, 2, 4, 5] from part)", ["[N, 2, H, W]"]),
         ("(size: int = 4)(image: [N, 2, size, 2 * size] from Stretch(size, 8))", ["[N, 2, H, W]"]),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeGuard
 
@@ -99,7 +99,7 @@ def model_inputs(
     Of what is `prepared` the input is that of the preparation, and the signature names the sizes
     of its result. None when a preparation has errors.
     """
-    inputs = _Inputs(body, block, arguments, fixed)
+    inputs = _Inputs(body, block, arguments, fixed, prepared)
     shapes: dict[str, InputShape] = {}
     for port in block.definition.ports:
         if port.name.text in prepared:
@@ -124,12 +124,18 @@ class _Inputs:
     """The inputs of one model, found one after the other."""
 
     def __init__(
-        self, body: Body, block: BlockDefinition, arguments: Arguments, fixed: Mapping[str, int]
+        self,
+        body: Body,
+        block: BlockDefinition,
+        arguments: Arguments,
+        fixed: Mapping[str, int],
+        prepared: Collection[str],
     ) -> None:
         self._body = body
         self._block = block
         self._arguments = arguments
         self._fixed = fixed
+        self._prepared = prepared
         self.binding = Binding([], {}, {}, {})
         self.known: dict[str, Dim] = {}
         """The sizes of what is given, by name."""
@@ -196,7 +202,9 @@ class _Inputs:
         if root is None:
             return None
         given, result = (root.type(each[0].value) for each in (root.inputs, root.outputs))
-        sizes = {each: kept.get(each) or self._free(each, name) for each in root.symbols}
+        sizes = {
+            each: kept[each] if each in kept else self._free(each, name) for each in root.symbols
+        }
         self.binding.empty.update(sizes[each].symbol_name or "" for each in root.empty)
         demands = tuple(
             demand.replaced({"condition": demand.condition.substitute(sizes)})
@@ -242,7 +250,7 @@ class _Inputs:
     def _declared_names(self) -> Iterator[str]:
         """The sizes of the inputs that are not prepared."""
         for port in self._block.definition.ports:
-            if port.preparation is None and port.type is not None:
+            if port.name.text not in self._prepared and port.type is not None:
                 yield from (dim.text for dim in input_dims(port.type) if self._is_bound(dim))
 
     def _suppose(self, demands: Sequence[Requirement]) -> None:
