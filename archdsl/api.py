@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from archdsl import problems
 from archdsl.compiler import Compilation, Setting
-from archdsl.diagnostics import ArchError, Diagnostic, Diagnostics, Severity
+from archdsl.diagnostics import ArchError, Diagnostic, Diagnostics, GivenError, Severity
 from archdsl.garbage import uncollected
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Model
@@ -106,8 +106,10 @@ def check(
     first = Compilation(source, model=chosen, settings=params, dims=dims, limits=limits)
     names = (chosen,) if chosen else first.model_names
     variants = [first.variant(name) for name in names]
-    for variant in variants:
+    for variant, name in zip(variants, names, strict=True):
         variant.check()
+        if variant.model is not None and variant.prepares:
+            variant.variant(name, preprocessing=True).check()
     if first.file is not None and not names and not first.file.blocks:
         first.diagnostics.add(problems.no_model(first.name))
     compiled = tuple(variant.model for variant in variants if variant.model is not None)
@@ -120,18 +122,31 @@ def load(
     *,
     dims: Mapping[str, int] | None = None,
     limits: Limits | None = None,
+    preprocessing: bool | None = False,
     **params: Setting,
 ) -> Network:
     """Compile a spec: a path, a shipped model's name, or a text.
 
     `model` chooses one of several models, `params` sets the model's parameters, `dims` fixes
-    sizes of its inputs. Raises `ArchError`, whose text is the report, when the spec is wrong.
+    sizes of its inputs. With `preprocessing` the network begins with what its inputs declare to be
+    prepared by, which is refused where none does; with None, if any does. Raises `ArchError`, whose
+    text is the report, when the spec is wrong.
     """
     source, chosen = _locate(spec, model)
-    compilation = Compilation(source, model=chosen, settings=params, dims=dims, limits=limits)
+    compilation = Compilation(
+        source,
+        model=chosen,
+        settings=params,
+        dims=dims,
+        limits=limits,
+        preprocessing=preprocessing is not False,
+    )
     diagnostics = compilation.check()
     if compilation.model is None or diagnostics.has_errors:
         raise _error(diagnostics, compilation.files.sources)
+    if preprocessing and not compilation.prepares:
+        name = compilation.model.name
+        raise GivenError(f"no input of `{name}` declares how it is prepared, as by `from Block(…)`")
     return Network(compilation.model, compilation.files.sources)
 
 

@@ -47,6 +47,7 @@ class Compilation:
         settings: Mapping[str, Setting] | None = None,
         dims: Mapping[str, int] | None = None,
         limits: Limits | None = None,
+        preprocessing: bool = False,
     ) -> None:
         self._given = source
         self._wanted = model
@@ -57,7 +58,9 @@ class Compilation:
         place = resolved(source) if isinstance(source, Path) else None
         self._root = None if place is None else place.parent
         self.files = Files(self.diagnostics, self.limits, self._root)
-        self.program = Program(self.files, self.diagnostics, self.limits)
+        self.program = Program(
+            self.files, self.diagnostics, self.limits, preprocessing=preprocessing
+        )
 
     @property
     def name(self) -> str:
@@ -113,25 +116,34 @@ class Compilation:
             raise InternalError("a model failed without a reason")
         return None
 
-    def variant(self, model: str) -> Compilation:
-        """The compilation of another model of the same file; it adds to the same diagnostics."""
+    @property
+    def prepares(self) -> bool:
+        """Whether an input of the model declares how it is prepared."""
+        return bool(self.program.preparations)
+
+    def variant(self, model: str, *, preprocessing: bool = False) -> Compilation:
+        """The compilation of another model of the same file; it adds to the same diagnostics.
+
+        With preprocessing nothing is fixed: the dims from outside are those of the network.
+        """
         other = Compilation(
             self._given,
             model=model,
             settings=self._settings,
-            dims=self.fixed_dims,
+            dims={} if preprocessing else self.fixed_dims,
             limits=self.limits,
         )
         other.diagnostics, other.files = self.diagnostics, self.files
-        other.program = Program(self.files, self.diagnostics, self.limits, self.program.spent)
+        other.program = self.program.another(preprocessing=preprocessing)
         other.__dict__["file"] = self.file
         other.__dict__["model_names"] = self.model_names
         return other
 
     def check(self) -> Diagnostics:
-        """All diagnostics, those of `expect` included."""
+        """All diagnostics, those of `expect` included, which tell of the network alone."""
         model = self.model
-        if model is not None and not self.diagnostics.has_errors:
+        alone = not self.program.preprocessing
+        if model is not None and alone and not self.diagnostics.has_errors:
             check_expectations(self, model)
         return self.diagnostics
 

@@ -46,6 +46,11 @@ def fitting_weights(network: Network, path: Path | None, seed: int) -> dict[str,
     return weights
 
 
+def takes_picture(written: Sequence[str]) -> bool:
+    """Whether an input is given as a picture, `name=file` or `file`."""
+    return any(pictures.is_picture(text) for text in written)
+
+
 def read_inputs(network: Network, written: Sequence[str]) -> dict[str, Array]:
     """Arrays from `.npy` files and pictures, as `name=file` or as the file of the only input."""
     given: dict[str, Array] = {}

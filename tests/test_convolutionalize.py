@@ -195,7 +195,7 @@ def test_pooling_over_all_becomes_a_window_of_the_size_that_was_given() -> None:
     change, weights, after = changed(net)
     assert parameters(after) == parameters(weights)
     assert change.notes == (
-        "`global_avg_pool` at resnet.arch:44 slides over larger images as a window of its own size",
+        "`global_avg_pool` at resnet.arch:47 slides over larger images as a window of its own size",
     )
     size = "(H + 31)//32 - 2, (W + 31)//32 - 1"
     assert shapes(change.network) == [f"float32[N, 1000, {size}]"]

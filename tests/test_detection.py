@@ -255,8 +255,8 @@ def yolov1(state: State, image: Tensor) -> Sequence[Tensor]:
             at = cell * anchors + n
             sure = x[:, cells * classes + at]
             cx, cy, w, h = x[:, cells * (classes + anchors) + 4 * at :][:, :4].unbind(1)
-            cx, cy = (cx + cell % 7) / 7, (cy + cell // 7) / 7
-            w, h = w**2, h**2
+            cx, cy = 448 * (cx + cell % 7) / 7, 448 * (cy + cell // 7) / 7
+            w, h = 448 * w**2, 448 * h**2
             places[:, at] = torch.stack((cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2), 1)
             scores[:, :, at] = x[:, cell * classes : (cell + 1) * classes] * sure[:, None]
     return detections(places, scores, 0.4, 0.2)

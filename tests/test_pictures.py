@@ -131,21 +131,6 @@ def test_boxes_are_scaled_back_as_torchvision_does() -> None:
     assert_parity("ONNX Runtime", found, single, double)
 
 
-@pytest.mark.parametrize(
-    "spec,model", [("fcn_resnet50", None), ("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn")]
-)
-def test_a_prepared_network_has_the_same_weights(spec: str, model: str | None) -> None:
-    plain, prepared = api.load(spec, model), api.load(f"{spec}_photo")
-    weights = [
-        {
-            path: tensor.shape
-            for path, tensor in network.to_torch(device="meta").state_dict().items()
-        }
-        for network in (plain, prepared)
-    ]
-    assert weights[0] == weights[1]
-
-
 # --------------------------------------------------------------------------------------- pictures
 
 

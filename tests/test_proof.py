@@ -296,6 +296,26 @@ def test_the_lesser_of_two_is_not_more_than_either() -> None:
 
 @pytest.mark.parametrize("relation", [">=", ">", "<=", "<"])
 @pytest.mark.parametrize("scale", [1, 3, -1, -2])
+@pytest.mark.parametrize("bound", [-5, 0, 2, 7])
+def test_a_bound_of_a_quotient_by_a_size_is_one_of_what_is_divided(
+    relation: Relation, scale: int, bound: int
+) -> None:
+    n, m = Dim.symbol("N"), Dim.symbol("M")
+    condition = Compare(scale * ((3 * n + 1) // minimum(n, m)), relation, Dim.of(bound))
+    plain = unfloored(condition, lambda _: True)
+    for sizes in ({"N": a, "M": b} for a in range(1, 12) for b in range(1, 12)):
+        assert plain.evaluate(sizes) == condition.evaluate(sizes)
+
+
+def test_a_side_in_proportion_to_the_shorter_one_is_no_less() -> None:
+    facts = Facts(effort=Effort(0))
+    assert facts.prove(Compare(256 * H // minimum(H, W), ">=", Dim.of(224))).proved
+    divided = Facts({"H": 1, "s": -3}, effort=Effort(0))
+    assert not divided.prove(Compare(4 * H // S, ">=", Dim.of(-9))).proved
+
+
+@pytest.mark.parametrize("relation", [">=", ">", "<=", "<"])
+@pytest.mark.parametrize("scale", [1, 3, -1, -2])
 @pytest.mark.parametrize("offset", [-5, 0, 7])
 def test_a_bound_of_quotients_holds_where_that_of_the_dividend_does(
     relation: Relation, scale: int, offset: int

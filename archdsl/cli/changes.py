@@ -33,6 +33,7 @@ def transform(
     settings: Pairs,
     dims: Pairs,
     limits: Pairs,
+    preprocessing: bool,
     weights: Path | None,
     weights_out: Path | None,
     towers: int | None,
@@ -49,7 +50,7 @@ def transform(
 
     if name not in TRANSFORMS:
         raise unknown("transform", name, list(TRANSFORMS))
-    network = load(spec, model, settings, dims, limits)
+    network = load(spec, model, settings, dims, limits, preprocessing)
     numbers = {} if towers is None else {"towers": towers}
     change = network.transformed(name, **numbers)
     given = execution.fitting_weights(network, weights, seed)

@@ -132,12 +132,13 @@ def summary(
     settings: Pairs,
     dims: Pairs,
     limits: Pairs,
+    preprocessing: bool,
     as_json: bool,
     depth: int | None,
     reach: bool,
 ) -> None:
     """Show the tree of blocks with shapes, parameters and multiply-adds."""
-    network = load(spec, model, settings, dims, limits)
+    network = load(spec, model, settings, dims, limits, preprocessing)
     table = network.summary_with_reach(depth) if reach else network.summary(depth)
     if as_json:
         write_json(table.to_dict())
@@ -158,10 +159,11 @@ def ir(
     settings: Pairs,
     dims: Pairs,
     limits: Pairs,
+    preprocessing: bool,
     output: Path | None,
 ) -> None:
     """Write the compiled model as JSON (its schema: `archdsl schema`)."""
-    network = load(spec, model, settings, dims, limits)
+    network = load(spec, model, settings, dims, limits, preprocessing)
     write(output, network.ir.model_dump_json(indent=2))
 
 
@@ -176,12 +178,13 @@ def expand(
     settings: Pairs,
     dims: Pairs,
     limits: Pairs,
+    preprocessing: bool,
     step: str | None,
     output: Path | None,
     unroll: bool,
 ) -> None:
     """Write the flat canonical form: every loop, condition and parameter resolved."""
-    network = load(spec, model, settings, dims, limits)
+    network = load(spec, model, settings, dims, limits, preprocessing)
     if step is not None:
         network = network.stepping(step or None).step
     write(output, network.expanded(unroll=unroll))
@@ -207,10 +210,11 @@ def build(
     settings: Pairs,
     dims: Pairs,
     limits: Pairs,
+    preprocessing: bool,
     output: Path | None,
 ) -> None:
     """Write PyTorch source that needs nothing but torch."""
-    write(output, load(spec, model, settings, dims, limits).to_source())
+    write(output, load(spec, model, settings, dims, limits, preprocessing).to_source())
 
 
 @main.command()
@@ -234,6 +238,7 @@ def export(
     settings: Pairs,
     dims: Pairs,
     limits: Pairs,
+    preprocessing: bool,
     weights: Path | None,
     as_json: bool,
     step: str | None,
@@ -247,7 +252,7 @@ def export(
     verify: bool,
 ) -> None:
     """Write an ONNX file, or with `--step` one for the first steps and one for each step more."""
-    network = load(spec, model, settings, dims, limits)
+    network = load(spec, model, settings, dims, limits, preprocessing)
     target = output or Path(f"{network.ir.name}.onnx")
     parts = ((network, target),)
     if step is not None:
@@ -321,6 +326,7 @@ def run(
     settings: Pairs,
     dims: Pairs,
     limits: Pairs,
+    preprocessing: bool,
     weights: Path | None,
     inputs: tuple[str, ...],
     output: Path | None,
@@ -329,10 +335,11 @@ def run(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Run the model once on arrays or on a picture."""
+    """Run the model once on arrays or on a picture, which is prepared if the spec says how."""
     from archdsl import execution
 
-    network = load(spec, model, settings, dims, limits)
+    asked = preprocessing or (None if execution.takes_picture(inputs) else False)
+    network = load(spec, model, settings, dims, limits, asked)
     given = execution.read_inputs(network, inputs)
     values = execution.weights_of(network, weights, seed)
     runner = execution.run_with_onnx if onnx else execution.run_with_torch

@@ -18,12 +18,26 @@ if TYPE_CHECKING:
 Pairs = tuple[tuple[str, Any], ...]
 
 
-def load(spec: str, model: str | None, settings: Pairs, dims: Pairs, limits: Pairs) -> Network:
+def load(
+    spec: str,
+    model: str | None,
+    settings: Pairs,
+    dims: Pairs,
+    limits: Pairs,
+    preprocessing: bool | None,
+) -> Network:
     from archdsl import api
 
     bounds = limits_of(limits)
     named = text_or_name(spec, bounds)
-    return api.load(named, model, dims=dict(dims), limits=bounds, **dict(settings))
+    return api.load(
+        named,
+        model,
+        dims=dict(dims),
+        limits=bounds,
+        preprocessing=preprocessing,
+        **dict(settings),
+    )
 
 
 def text_or_name(spec: str, limits: Limits) -> str:

@@ -118,6 +118,12 @@ limits = click.option(
     help="Change a limit, by its name.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output.")
+preprocessing = click.option(
+    "--with-preprocessing",
+    "preprocessing",
+    is_flag=True,
+    help="Begin with what the inputs declare to be prepared by.",
+)
 weights = click.option(
     "--weights",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -157,5 +163,5 @@ def picture(written: str, name: str, meaning: str) -> Callable[[Function], Funct
 
 def network(function: Function) -> Function:
     """SPEC and the options that say which network it is, with what sizes, within what limits."""
-    options = (click.argument("spec"), model, settings, dims, limits)
+    options = (click.argument("spec"), model, settings, dims, limits, preprocessing)
     return functools.reduce(lambda command, option: option(command), reversed(options), function)

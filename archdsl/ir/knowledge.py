@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import lcm
 
@@ -65,20 +65,26 @@ def _comparisons(fact: Condition) -> Sequence[Compare]:
     return [part for part in parts if isinstance(part, Compare)]
 
 
-def unfloored(condition: Condition) -> Condition:
+def _is_positive_constant(divisor: Dim) -> bool:
+    return divisor.value is not None and divisor.value >= 1
+
+
+def unfloored(
+    condition: Condition, is_positive: Callable[[Dim], bool] = _is_positive_constant
+) -> Condition:
     """A bound of a quotient as one of what is divided: `p // 4 >= 3` is `p >= 12`."""
     while isinstance(condition, Compare) and condition.relation in _BOUNDS:
         difference = condition.difference
         terms = [(m, scale) for m, scale in difference.polynomial.items() if m]
         atom = sole_atom({terms[0][0]: 1}) if len(terms) == 1 else None
-        divisor = constant_value(atom.divisor) if isinstance(atom, FloorDiv) else None
-        if not isinstance(atom, FloorDiv) or divisor is None or divisor < 1:
+        divisor = atom.denominator if isinstance(atom, FloorDiv) else None
+        if not isinstance(atom, FloorDiv) or divisor is None or not is_positive(divisor):
             return condition
         least, most = _limits(condition, terms[0][1], difference.coefficient())
         if least is not None:
-            condition = Compare(atom.numerator, ">=", Dim.of(divisor * least))
+            condition = Compare(atom.numerator, ">=", divisor * least)
         elif most is not None:
-            condition = Compare(atom.numerator, "<=", Dim.of(divisor * most + divisor - 1))
+            condition = Compare(atom.numerator, "<=", divisor * most + divisor - 1)
     return condition
 
 

@@ -216,7 +216,7 @@ class Facts:
                 return False
 
     def _follows(self, comparison: Compare) -> bool:
-        plain = unfloored(comparison)
+        plain = unfloored(comparison, self._is_positive)
         comparison = plain if isinstance(plain, Compare) else comparison
         difference = comparison.difference
         if _excludes(self.range_of(difference), comparison.negated().relation):
@@ -225,6 +225,10 @@ class Facts:
             if _excludes(self.range_of(other.difference), other.negated().relation):
                 return True
         return comparison.relation == "==" and self.knowledge.is_zero(difference)
+
+    def _is_positive(self, dim: Dim) -> bool:
+        least = self.range_of(dim)[0]
+        return least is not None and least >= 1
 
     def _relevant(self, symbols: frozenset[str]) -> tuple[Condition, ...]:
         """The facts that share symbols with a condition, directly or through other facts."""

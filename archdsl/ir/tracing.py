@@ -68,6 +68,11 @@ class Values:
         known = dict(enumerate(entering))
         return Values(blocks, block.values, producer, len(block.inputs), known)
 
+    def begin_at(self, values: Iterable[int]) -> None:
+        """Take values for inputs, whatever makes them."""
+        for value in values:
+            self._found[value] = self._itself(value)
+
     def traces(self, value: int) -> Traces:
         """What every axis of a value sees."""
         waiting = [value] if value not in self._found else []
@@ -84,9 +89,9 @@ class Values:
     def _traced(self, value: int, node: Node | None) -> Traces:
         rank = self.values[value].type.rank
         if node is None:
-            is_input = value < self.inputs
             # What nothing makes is an input, or a weight, which sees none of them.
-            return tuple({(value, axis): SAME} if is_input else {} for axis in range(rank))
+            nothing: Trace = {}
+            return self._itself(value) if value < self.inputs else (nothing,) * rank
         if node.scan is not None:
             lost = Lost(node.span, "`scan` hands states from step to step")
             return (lost,) * rank
@@ -94,6 +99,9 @@ class Values:
             output = self.blocks.outputs(node.block)[node.outputs.index(value)]
             return tuple(self._of_call(node, trace) for trace in output)
         return tuple(self._of_operator(node, axis) for axis in range(rank))
+
+    def _itself(self, value: int) -> Traces:
+        return tuple({(value, axis): SAME} for axis in range(self.values[value].type.rank))
 
     def _of_call(self, node: Node, trace: Trace) -> Trace:
         if isinstance(trace, Lost):

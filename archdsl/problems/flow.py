@@ -48,6 +48,17 @@ def misplaced_statement(span: Span, reason: str, help: str) -> Diagnostic:
     return Diagnostic("misplaced-statement", reason, span, help=(help,))
 
 
+def bad_preparation(span: Span, reason: str) -> Diagnostic:
+    return Diagnostic(
+        "bad-preparation",
+        reason,
+        span,
+        help=(
+            "write `from` and a block behind the type of a model's input: `from Photograph(520)`",
+        ),
+    )
+
+
 def unreachable_statement(span: Span, returned: Span) -> Diagnostic:
     return Diagnostic(
         "unreachable-statement",

@@ -50,7 +50,7 @@ class Body:
         self.weights = Weights(self)
         self.expectations: list[ast.Expect] = []
         self.required: list[Condition] = []
-        """What `require` says, also where it is known already."""
+        """What `require` and preparations say of sizes, also where it is known already."""
         self.failed = False
 
     # ---------------------------------------------------------------------------- statements

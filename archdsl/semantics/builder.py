@@ -45,6 +45,8 @@ class BlockBuilder:
     members: dict[str, Member] = field(default_factory=dict[str, Member])
     inputs: int = 0
     """How many of the values, the first ones, are inputs."""
+    originals: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
+    """What the prepared inputs were prepared from, by the number of what the body sees."""
     nodes: list[Node] = field(default_factory=list[Node])
     weights: list[Weight] = field(default_factory=list[Weight])
     borrowed: list[Borrowed] = field(default_factory=list[Borrowed])
@@ -82,9 +84,10 @@ class BlockBuilder:
             self.values[tensor.index] = replace(value, name=name)
 
     def traced(self, blocks: tracing.Blocks) -> tracing.Values:
-        """Where the values so far lie on the inputs."""
+        """Where the values so far lie on the inputs, as the body sees those."""
         if self._traced is None:
             self._traced = tracing.Values(blocks, self.values, self.producer, self.inputs)
+            self._traced.begin_at(self.originals)
         return self._traced
 
     # ------------------------------------------------------------------------------- names

@@ -17,7 +17,7 @@ from archdsl.semantics.attributes import attribute_origins, operator_with
 from archdsl.semantics.initialisers import INITIALISERS, initialiser, misfit
 from archdsl.semantics.mending import mends
 from archdsl.semantics.parameters import bind_parameters
-from archdsl.semantics.places import MEASURES, measure
+from archdsl.semantics.places import QUESTIONS
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment
 from archdsl.semantics.specialise import apply_block
@@ -67,8 +67,8 @@ class Calls:
         if isinstance(function, Initialiser):
             return self.arguments.initialiser_call(node, env)
         if isinstance(function, StaticFunction):
-            if function.name in MEASURES:
-                return measure(self._body, function, node, env)
+            if function.name in QUESTIONS:
+                return QUESTIONS[function.name](self._body, function, node, env)
             return self._static(function, node, env)
         first: Evaluated | None = None
         if isinstance(function, Template) and self._has_static_twin(function, node):

@@ -12,7 +12,7 @@ from archdsl.ir.op import REGISTRY
 from archdsl.ir.types import DType
 from archdsl.semantics import statics
 from archdsl.semantics.initialisers import INITIALISERS, initialiser
-from archdsl.semantics.places import MEASURES
+from archdsl.semantics.places import QUESTIONS
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.recurrence import scan
 from archdsl.semantics.scope import Environment
@@ -24,6 +24,7 @@ from archdsl.semantics.values import (
     Initialiser,
     Instance,
     Items,
+    Nothing,
     Real,
     StaticFunction,
     Template,
@@ -140,13 +141,13 @@ class Expressions:
         if node.text in REGISTRY:
             operator = REGISTRY[node.text]
             return Template(operator, node.span, as_layer=operator.layer == node.text)
-        if node.text in statics.FUNCTIONS or node.text in MEASURES:
+        if node.text in statics.FUNCTIONS or node.text in QUESTIONS:
             return StaticFunction(node.text)
         if node.text in INITIALISERS:
             return Initialiser(initialiser(node.text, (), {}, node.span))
         if node.text in ELEMENT_TYPES:
             return Text(node.text)
-        known = {*env.names(), *env.file.names(), *REGISTRY, *statics.FUNCTIONS, *MEASURES}
+        known = {*env.names(), *env.file.names(), *REGISTRY, *statics.FUNCTIONS, *QUESTIONS}
         known |= ELEMENT_TYPES
         raise Problem(problems.unknown_name(node.span, node.text, known))
 
@@ -231,7 +232,8 @@ class Expressions:
         left, right = as_operand(left), as_operand(right)
         if isinstance(left, Unknown) or isinstance(right, Unknown):
             return UNKNOWN
-        if isinstance(left, Tensor) or isinstance(right, Tensor):
+        asks_for_none = isinstance(left, Nothing) or isinstance(right, Nothing)
+        if not asks_for_none and (isinstance(left, Tensor) or isinstance(right, Tensor)):
             name = TENSOR_OPERATORS[symbol]
             return self._body.calls.tensor_function(name, (left, right), span)
         try:

@@ -94,6 +94,7 @@ class Files:
                     problems.duplicate_parameter(name.span, name.text, taken[name.text])
                 )
             taken.setdefault(name.text, name.span)
+        self._check_preparations(item)
         ports = {port.name.text for port in item.ports}
         for port in item.ports:
             for dim in (port.type.dims if port.type else None) or ():
@@ -101,6 +102,15 @@ class Files:
                     self.diagnostics.add(
                         problems.duplicate_parameter(dim.span, dim.text, taken[dim.text])
                     )
+
+    def _check_preparations(self, item: ast.Definition) -> None:
+        """Only what flows into a model is prepared."""
+        flowing = item.ports if item.kind == "model" else ()
+        for parameter in (*item.parameters, *item.ports):
+            if parameter.preparation is not None and parameter not in flowing:
+                reason = f"`{parameter.name.text}` is no input of a model, so nothing prepares it"
+                span = parameter.preparation.span
+                self.diagnostics.add(problems.bad_preparation(span, reason))
 
     def _is_free(self, name: ast.Name, scope: FileScope) -> bool:
         for known in (scope.blocks, scope.families, scope.constants):

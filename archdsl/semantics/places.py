@@ -1,4 +1,4 @@
-"""Where values lie on the inputs of their block: `stride`, `offset` and their like."""
+"""What is asked of values: where they lie on the inputs (`stride`, …), and their `original`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from archdsl.ir.types import ShapeError
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment
 from archdsl.semantics.values import (
+    NOTHING,
     UNKNOWN,
     Evaluated,
     Real,
@@ -31,6 +32,20 @@ if TYPE_CHECKING:
     from archdsl.semantics.body import Body
 
 FIRST_SPATIAL_AXIS = 2
+
+
+def original(body: Body, function: StaticFunction, node: ast.Call, env: Environment) -> Evaluated:
+    """The value of `original(image)`: what an input was prepared from, `none` if from nothing."""
+    if len(node.arguments) != 1 or node.arguments[0].name is not None:
+        reason = f"`{function.name}` takes one input and nothing else"
+        raise Problem(problems.static_error(node.span, reason))
+    tensor = body.expressions.tensor(node.arguments[0].value, env)
+    if tensor is None:
+        return UNKNOWN
+    if tensor.index not in body.builder.originals and tensor.index >= body.builder.inputs:
+        reason = f"`{body.program.text_of(node.arguments[0].span)}` is no input here"
+        raise Problem(problems.static_error(node.span, reason))
+    return body.builder.originals.get(tensor.index, NOTHING)
 
 
 def measure(body: Body, function: StaticFunction, node: ast.Call, env: Environment) -> Evaluated:
@@ -155,8 +170,8 @@ _NUMBERS: dict[str, Callable[..., Fraction]] = {
     "alignment": _Measure.alignment,
 }
 
-MEASURES = frozenset(_TENSORS)
-"""The names of the functions."""
+QUESTIONS = {"original": original, **dict.fromkeys(_TENSORS, measure)}
+"""What answers each function."""
 
 
 def _exactly(number: Fraction) -> Dim | Real:

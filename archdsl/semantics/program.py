@@ -19,11 +19,12 @@ from archdsl.limits import LimitExceeded, Limits
 from archdsl.semantics.body import Body
 from archdsl.semantics.builder import BlockBuilder
 from archdsl.semantics.files import Files
+from archdsl.semantics.inputs import declared_preparations, environment, model_inputs
 from archdsl.semantics.parameters import bind_parameters, inside, static_argument
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.results import Results
 from archdsl.semantics.scope import Environment, FileScope, ReturnedValue
-from archdsl.semantics.specialise import Binding, model_inputs, static_key
+from archdsl.semantics.specialise import Binding, static_key
 from archdsl.semantics.values import (
     BlockDefinition,
     Evaluated,
@@ -71,7 +72,13 @@ class Program:
     """Expands one model; every block is expanded once for each way it is specialised."""
 
     def __init__(
-        self, files: Files, diagnostics: Diagnostics, limits: Limits, spent: Spent | None = None
+        self,
+        files: Files,
+        diagnostics: Diagnostics,
+        limits: Limits,
+        spent: Spent | None = None,
+        *,
+        preprocessing: bool = False,
     ) -> None:
         self.files = files
         self.diagnostics = diagnostics
@@ -85,6 +92,9 @@ class Program:
         self._expanding: list[Application] = []
         self._evaluating: list[tuple[str, str]] = []
         self.spent = spent or Spent()
+        self.preprocessing = preprocessing
+        self.preparations: Mapping[str, Template] = {}
+        """The inputs of the model that declare how they are prepared, and by what."""
         self._names: dict[str, int] = {}
         self._depth = 0
         self._deepest = limits.nesting * NESTING_SLACK
@@ -206,6 +216,12 @@ class Program:
             file.values[name] = value
             return value
         return None
+
+    def another(self, *, preprocessing: bool = False) -> Program:
+        """For another model of the same files."""
+        return Program(
+            self.files, self.diagnostics, self.limits, self.spent, preprocessing=preprocessing
+        )
 
     def _scratch(self) -> Body:
         """A body outside every block, for static expressions."""
@@ -335,17 +351,19 @@ class Program:
     def _expand(self, application: Application, binding: Binding) -> tuple[Block, int] | None:
         block, arguments = application.block, application.arguments
         builder = BlockBuilder(self.diagnostics, Facts(effort=self.spent.effort))
-        builder.sizes = {*binding.symbols, *arguments}
+        builder.sizes = {*binding.symbols, *binding.sizes, *arguments}
         for name in binding.symbols:
             builder.facts = builder.facts.with_symbol(name, 0 if name in binding.empty else 1)
         body = Body(self, builder)
         for demand in binding.demands:
             builder.require(demand.condition, demand.reason, demand.span)
-        env = self._environment(block, arguments, binding, builder)
         if not self._expanding:
-            self.root_body, self.root_environment = body, env
+            self.root_body = body
         self._expanding.append(application)
         try:
+            env = environment(body, block, arguments, binding)
+            if self.root_body is body:
+                self.root_environment = env
             returned = self._returned(body, block, env)
         except Problem as problem:
             self.report(problem)
@@ -355,25 +373,6 @@ class Program:
         if returned is None or body.failed:
             return None
         return self._finished(block, arguments, binding, builder, returned), builder.flat_nodes
-
-    def _environment(
-        self,
-        block: BlockDefinition,
-        arguments: Mapping[str, Evaluated],
-        binding: Binding,
-        builder: BlockBuilder,
-    ) -> Environment:
-        variables: dict[str, Evaluated] = {
-            name: inside(name, value) for name, value in arguments.items()
-        }
-        variables.update(binding.sizes)
-        env = Environment(block.file, None, variables, frozenset(binding.sizes))
-        for port, shape in zip(block.definition.ports, binding.inputs, strict=True):
-            env.variables[shape.name] = builder.add_value(shape.type, port.span, shape.name)
-        builder.inputs = len(binding.inputs)
-        if builder.inputs == 1:
-            env.variables["it"] = env.variables[binding.inputs[0].name]
-        return env
 
     def _returned(
         self, body: Body, block: BlockDefinition, env: Environment
@@ -457,7 +456,11 @@ class Program:
         arguments = bind_parameters(scratch, block, template)
         if arguments is None:
             return None
-        binding = model_inputs(scratch, block, arguments, fixed)
+        self.preparations = declared_preparations(scratch, block, arguments)
+        given = self.preparations if self.preprocessing else {}
+        binding = model_inputs(scratch, block, arguments, fixed, given)
+        if binding is None:
+            return None
         key = self.specialised(block, arguments, binding, template.span)
         if key is None:
             return None

@@ -58,6 +58,19 @@ class Binding:
     """Symbols that may be 0."""
     demands: list[Requirement] = field(default_factory=list[Requirement])
     """What the signature needs of its own sizes, such as that it does not divide by 0."""
+    preparations: dict[str, Preparation] = field(default_factory=dict[str, "Preparation"])
+    """Inputs of a model that are prepared before its body sees them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """A block that an input of a model is prepared by, in the terms of the model."""
+
+    template: Template
+    result: TensorType
+    """What the body sees, with the axes of the model's signature."""
+    requirements: tuple[Requirement, ...]
+    """What it demands of what it is given."""
 
 
 def apply_block(
@@ -182,7 +195,7 @@ def bind_inputs(
         if port.type is None:
             shape = _untyped(port.name.text, type, binding, taken | set(arguments))
         else:
-            shape = _typed(body, block, port, type, binding, arguments, span)
+            shape = typed_input(body, block, port, type, binding, arguments, span)
         binding.inputs.append(shape)
         for mine, theirs in zip(shape.type.axes, type.axes, strict=True):
             if mine is not None:
@@ -238,7 +251,7 @@ def _untyped(name: str, type: TensorType, binding: Binding, taken: set[str]) -> 
     return InputShape(name, TensorType(type.dtype, tuple(dims), type.axes))
 
 
-def _typed(
+def typed_input(
     body: Body,
     block: BlockDefinition,
     port: ast.Parameter,
@@ -247,6 +260,7 @@ def _typed(
     arguments: Mapping[str, Evaluated],
     span: Span,
 ) -> InputShape:
+    """Match the type of one input with what the signature says of it."""
     assert port.type is not None
     written = input_dims(port.type)
     name = port.name.text
@@ -343,65 +357,11 @@ def _fresh(name: str, theirs: Dim, binding: Binding) -> Dim:
     return Dim.symbol(name)
 
 
-def model_inputs(
-    body: Body,
-    block: BlockDefinition,
-    arguments: Mapping[str, Evaluated],
-    fixed: Mapping[str, int],
-) -> Binding:
-    """The inputs of a model: its named dims are symbols, or constants where `fixed` says so."""
-    binding = Binding([], {}, {}, {})
-    for port in block.definition.ports:
-        if port.type is None or port.type.dims is None:
-            raise Problem(problems.untyped_model_input(port.span, block.name, port.name.text))
-        refuse_many_axes(port.name.text, port.type)
-        dims: list[Dim] = []
-        axes: list[str | None] = []
-        for pattern, written in zip(input_dims(port.type), port.type.dims, strict=True):
-            if isinstance(pattern, ast.Ellipsis):
-                raise Problem(problems.untyped_model_input(port.span, block.name, port.name.text))
-            dims.append(_model_dim(body, block, pattern, binding, arguments, fixed))
-            if pattern is not written and dims[-1].symbol_name is not None:
-                binding.empty.add(dims[-1].symbol_name)
-            axes.append(pattern.text if isinstance(pattern, ast.Name) else None)
-        dtype = dtype_named(port.type)
-        binding.inputs.append(
-            InputShape(port.name.text, TensorType(dtype, tuple(dims), tuple(axes)))
-        )
-    unused = sorted(set(fixed) - set(binding.sizes))
-    if unused:
-        known = tuple(binding.sizes)
-        raise Problem(problems.unknown_dim(block.definition.name.span, unused[0], known))
-    return binding
-
-
 def refuse_many_axes(name: str, type: ast.Type) -> None:
     """Refuse the type of an input or a weight that PyTorch cannot hold."""
     count = len(type.dims or ())
     if count > MOST_AXES:
         raise Problem(problems.too_many_axes(type.span, name, count, MOST_AXES))
-
-
-def _model_dim(
-    body: Body,
-    block: BlockDefinition,
-    pattern: ast.Expression,
-    binding: Binding,
-    arguments: Mapping[str, Evaluated],
-    fixed: Mapping[str, int],
-) -> Dim:
-    known = {**arguments, **binding.sizes}
-    is_name = isinstance(pattern, ast.Name)
-    if not is_name or pattern.text in arguments or not binds_dim(pattern.text, block.file):
-        return body.program.signature_size(block, pattern, known, binding)
-    name = pattern.text
-    if name not in binding.sizes:
-        if name in fixed:
-            binding.sizes[name] = Dim.of(fixed[name])
-        else:
-            binding.sizes[name] = Dim.symbol(name)
-            binding.symbols[name] = Dim.symbol(name)
-    return binding.sizes[name]
 
 
 def dtype_named(type: ast.Type) -> DType:

@@ -348,6 +348,8 @@ class Parameter:
     span: Span
     name: Name
     type: Type | None
+    preparation: Expression | None
+    """What an input of a model is prepared by, `from Photograph(520)`."""
     default: Expression | None
 
 

@@ -124,8 +124,9 @@ class TreeBuilder:
         return tuple(child for child in children if child is not None)
 
     def parameter(self, children: Children) -> ast.Parameter:
-        name, type_, default = children
-        return ast.Parameter(self._across(children), self._name(name), type_, default)
+        name, type_, _, preparation, default = children
+        span = self._across(children)
+        return ast.Parameter(span, self._name(name), type_, preparation, default)
 
     def results(self, children: Children) -> tuple[ast.Result, ...]:
         return tuple(children)
