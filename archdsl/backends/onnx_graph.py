@@ -185,16 +185,16 @@ class GraphBuilder:
         return Operand(maker.input[0], x.type), [before[place] for place in perm]
 
     def _straightened(
-        self, inputs: Sequence[Operand | None], attributes: Mapping[str, Any]
-    ) -> tuple[Sequence[Operand | None], Mapping[str, Any]]:
-        """A Gemm that turns its second factor itself, if that was turned before."""
+        self, inputs: tuple[Operand | None, ...], attributes: dict[str, Any]
+    ) -> tuple[tuple[Operand | None, ...], dict[str, Any]]:
+        """A Gemm that turns its second factor itself, where that was turned before."""
         left, right, *added = inputs
         assert right is not None
-        turned, perm = self._untransposed(right, (0, 1))
+        before, perm = self._untransposed(right, (0, 1))
         if perm != [1, 0]:
             return inputs, attributes
-        is_turned = 0 if attributes.get("transB") else 1
-        return (left, turned, *added), {**attributes, "transB": is_turned or None}
+        turns = None if attributes.get("transB") else 1
+        return (left, before, *added), {**attributes, "transB": turns}
 
     def nodes(
         self, op_type: str, *inputs: Operand | None, types: Sequence[TensorType], **attributes: Any
@@ -286,7 +286,7 @@ class GraphBuilder:
         before = self._types.get(split.input[0])
         if before is None or split.attribute[0].i != before.rank - 1:
             return None
-        if type.dims[-2] * type.dims[-1] != x.type.dims[-1]:
+        if type.dims[-2] == 1 or type.dims[-2] * type.dims[-1] != x.type.dims[-1]:
             return None
         parts = self._taken_apart.get((split.name, type))
         if parts is None:
