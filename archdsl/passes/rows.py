@@ -23,16 +23,16 @@ def in_rows(block: Block) -> Block:
     Around it go all operators that are connected with it and, as their pieces say, do the same
     to every row. What comes from others is reshaped before, and what others read afterwards.
     """
-    if not any(node.op is not None and _wants(block, node.op, node) for node in block.nodes):
+    if not any(_wants(block, node) for node in block.nodes):
         return block
     found = [_by_rows(block, node) for node in block.nodes]
     groups = _groups(block, [each for each in found if each is not None])
-    kept = [each if each is not None and groups[each.outputs[0]] else None for each in found]
-    return _Writing(block, kept).result()
+    near = [each if each is not None and groups[each.outputs[0]] else None for each in found]
+    return _Writing(block, _trimmed(block, near)).result()
 
 
-def _wants(block: Block, op: Op, node: Node) -> bool:
-    return op.wants_rows(*map(block.type, node.inputs))
+def _wants(block: Block, node: Node) -> bool:
+    return node.op is not None and node.op.wants_rows(*map(block.type, node.inputs))
 
 
 # --------------------------------------------------------------------- what works row by row
@@ -122,7 +122,7 @@ def _groups(block: Block, found: Sequence[_ByRows]) -> dict[int, bool]:
             near[first].append(value)
             near[value].append(first)
         near[first] += ()
-        if _wants(block, each.op, each.node):
+        if _wants(block, each.node):
             asked.append(first)
     reached = set(asked)
     while asked:
@@ -130,6 +130,28 @@ def _groups(block: Block, found: Sequence[_ByRows]) -> dict[int, bool]:
         reached.update(more)
         asked += more
     return {value: value in reached for value in near}
+
+
+def _trimmed(block: Block, found: Sequence[_ByRows | None]) -> list[_ByRows | None]:
+    """Without what comes last, asks for nothing and widens: runtimes copy what is changed back."""
+    kept: list[_ByRows | None] = []
+    read_in_rows: set[int] = set()
+    for each in reversed(found):
+        if each is None or (read_in_rows.isdisjoint(each.outputs) and _only_widens(block, each)):
+            kept.append(None)
+        else:
+            kept.append(each)
+            read_in_rows |= each.inputs
+    kept.reverse()
+    return kept
+
+
+def _only_widens(block: Block, each: _ByRows) -> bool:
+    before, after = (
+        Dim.total(block.type(value).dims[-1] for value in values)
+        for values in (each.inputs, each.outputs)
+    )
+    return not _wants(block, each.node) and (after.value or 0) > (before.value or 0)
 
 
 # ------------------------------------------------------------------------------- the new block
