@@ -149,18 +149,20 @@ def _sizes(graph: onnx.GraphProto) -> Counter[str]:
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_no_weight_is_turned(name: str) -> None:
+def test_no_weight_is_turned_but_one_that_is_tied(name: str) -> None:
     graph = api.load(SPECS[name]).to_onnx().graph
     weights = {tensor.name for tensor in graph.initializer}
     turned = [n.input[0] for n in graph.node if n.op_type == "Transpose" and n.input[0] in weights]
-    assert not turned
+    assert turned == (["wte.weight"] if name == "Decoder" else [])
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_cleaners_remove_nothing(name: str, tmp_path: Path) -> None:
     network = api.load(SPECS[name])
     exported = network.to_onnx(started(network))
-    nodes = len(exported.graph.node)
+    # The table of words is small here, so that cleaners turn it themselves.
+    tied = int(name == "Decoder")
+    nodes = len(exported.graph.node) - tied
     copy = onnx.load_from_string(exported.SerializeToString())
     assert len(onnxslim.slim(copy).graph.node) >= nodes
     assert len(onnxsim.simplify(exported)[0].graph.node) >= nodes

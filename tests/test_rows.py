@@ -70,6 +70,18 @@ PROGRAMS = [
         {"Gemm": 4, "Split": 1, "Reshape": 4, "Transpose": 3},
     ),
     (
+        "[2, 3, 4]",  # One part is read as it is too.
+        f"{MLP}\n u, v = y -> c: Linear(12) -> split(2, axis=2)\n"
+        ' w = v -> rearrange("B T (h e) -> B h T e", h=2) -> rearrange("B h T e -> B T (h e)")\n'
+        " return (u * v -> tanh -> d: Linear(6)) + w -> e: Linear(4) -> f: Linear(4)",
+        {"Gemm": 6},
+    ),
+    (
+        "[2, 3, 4]",  # What comes last and widens is left, as it would be copied.
+        f"param table: [9, 4] = normal\n {MLP}\n return linear(y -> c: Linear(4), table)",
+        {"Gemm": 3, "MatMul": 1, "Reshape": 2},
+    ),
+    (
         "[2, 3, 4]",
         "param weight: [4, 4] = normal\n param bias: [4] = normal\n"
         " y = linear(x, weight, bias) -> relu\n"
