@@ -131,7 +131,7 @@ def prepare(request: Request) -> tuple[ModelProto, list[Initializer]]:
 
 
 def _folded(block: Block, graph: GraphProto, opset: int) -> Lowered:
-    """As `lower`, of the block in rows if that has fewer nodes, and with weights as they are read."""
+    """As `lower`, in rows if that gives fewer nodes, and with weights stored as they are read."""
     whole, rows = turn_weights(lower(block, graph, opset)), in_rows(block)
     if rows is block:
         return whole
