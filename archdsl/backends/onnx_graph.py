@@ -284,7 +284,8 @@ class GraphBuilder:
         if split is None or split.op_type != "Split" or len(split.input) > 1 or type.rank < 2:
             return None
         before = self._types.get(split.input[0])
-        if before is None or split.attribute[0].i != before.rank - 1:
+        attributes = {attribute.name: attribute.i for attribute in split.attribute}
+        if before is None or attributes["axis"] != before.rank - 1:
             return None
         if type.dims[-2] == 1 or type.dims[-2] * type.dims[-1] != x.type.dims[-1]:
             return None
@@ -293,7 +294,7 @@ class GraphBuilder:
             count = len(split.output)
             opened = type.with_dim(-2, count * type.dims[-2])
             whole = self.reshape(Operand(split.input[0], before), opened)
-            attributes = {a.name: a.i for a in split.attribute} | {"axis": type.rank - 2}
+            attributes["axis"] = type.rank - 2
             parts = self.nodes("Split", whole, types=[type] * count, **attributes)
             self._taken_apart[split.name, type] = parts
         return parts[list(split.output).index(x.name)]

@@ -37,7 +37,7 @@ class Heads:
     def attend(self, query: Operand, key: Operand, value: Operand, hidden: Hidden) -> Operand:
         """The layer's output."""
         q, k, v = self._projected(query, key, value)
-        way = self._fused if self._is_fused(query.type, hidden) else self._by_heads
+        way = self._fused if self._is_fused(q.type, hidden) else self._by_heads
         bias = self.g.weight("out_proj.bias") if self.bias else None
         return self._mapped(way(q, k, v, hidden), self.g.weight("out_proj.weight"), bias)
 
@@ -66,7 +66,9 @@ class Heads:
         return split(self.g, self.g.weight("in_proj_bias"), 0, sizes)
 
     def _mapped(self, x: Operand, weight: Operand, bias: Operand | None) -> Operand:
-        """An affine map of rows, which is one operator; the reshapes around it mostly go."""
+        """An affine map; with a bias of rows, which is one node. Reshapes around it mostly go."""
+        if bias is None:
+            return affine_map(self.g, x, weight, None)
         *leading, width = x.type.dims
         rows = TensorType.of(x.type.dtype, prod(leading, start=Dim.of(1)), width)
         found = affine_map(self.g, self.g.reshape(x, rows), weight, bias)

@@ -26,8 +26,8 @@ def in_rows(block: Block) -> Block:
     if not any(_wants(block, node) for node in block.nodes):
         return block
     found = [_by_rows(block, node) for node in block.nodes]
-    groups = _groups(block, [each for each in found if each is not None])
-    near = [each if each is not None and groups[each.outputs[0]] else None for each in found]
+    reached = _connected(block, [each for each in found if each is not None])
+    near = [each if each is not None and each.outputs[0] in reached else None for each in found]
     return _Writing(block, _trimmed(block, near)).result()
 
 
@@ -44,7 +44,13 @@ class _ByRows:
 
     node: Node
     op: Op
-    inputs: frozenset[int]
+    places: frozenset[int]
+    """Where among its inputs those stand that have a row for each of the outputs."""
+
+    @property
+    def inputs(self) -> list[int]:
+        """The values that it takes in rows."""
+        return [value for place, value in enumerate(self.node.inputs) if place in self.places]
 
     @property
     def outputs(self) -> tuple[int, ...]:
@@ -69,7 +75,7 @@ def _by_rows(block: Block, node: Node) -> _ByRows | None:
         return None
     if op.weights(*rows) != node.op.weights(*given):
         return None
-    return _ByRows(node, op, frozenset(node.inputs[place] for place in chosen))
+    return _ByRows(node, op, chosen)
 
 
 def _inputs_in_rows(
@@ -112,24 +118,21 @@ def _merged(type: TensorType) -> TensorType:
 # ------------------------------------------------------------------------------ which are worth it
 
 
-def _groups(block: Block, found: Sequence[_ByRows]) -> dict[int, bool]:
-    """For each value in rows whether an operator that asks for rows is connected with it."""
+def _connected(block: Block, found: Sequence[_ByRows]) -> set[int]:
+    """The values in rows with which an operator that asks for rows is connected."""
     near: dict[int, list[int]] = defaultdict(list)
-    asked: list[int] = []
     for each in found:
         first, *others = (*each.outputs, *each.inputs)
         for value in others:
             near[first].append(value)
             near[value].append(first)
-        near[first] += ()
-        if _wants(block, each.node):
-            asked.append(first)
-    reached = set(asked)
-    while asked:
-        more = [value for value in near[asked.pop()] if value not in reached]
-        reached.update(more)
-        asked += more
-    return {value: value in reached for value in near}
+    waiting = [each.outputs[0] for each in found if _wants(block, each.node)]
+    reached = set(waiting)
+    while waiting:
+        more = set(near[waiting.pop()]) - reached
+        reached |= more
+        waiting += more
+    return reached
 
 
 def _trimmed(block: Block, found: Sequence[_ByRows | None]) -> list[_ByRows | None]:
@@ -141,7 +144,7 @@ def _trimmed(block: Block, found: Sequence[_ByRows | None]) -> list[_ByRows | No
             kept.append(None)
         else:
             kept.append(each)
-            read_in_rows |= each.inputs
+            read_in_rows.update(each.inputs)
     kept.reverse()
     return kept
 
@@ -179,10 +182,13 @@ class _Writing:
 
     def _written(self, each: _ByRows) -> Iterator[Node]:
         node = each.node
-        for value in dict.fromkeys(node.inputs):
-            if value in each.inputs and value not in self.rows:
+        for value in each.inputs:
+            if value not in self.rows:
                 yield self._reshape(node, value, self._add_rows(value))
-        inputs = tuple(self.rows[v] if v in each.inputs else v for v in node.inputs)
+        inputs = tuple(
+            self.rows[value] if place in each.places else value
+            for place, value in enumerate(node.inputs)
+        )
         outputs = tuple(map(self._add_rows, node.outputs))
         yield node.replaced({"op": each.op, "inputs": inputs, "outputs": outputs, "origins": ()})
         for value, rows in zip(node.outputs, outputs, strict=True):
