@@ -66,9 +66,7 @@ class Heads:
         return split(self.g, self.g.weight("in_proj_bias"), 0, sizes)
 
     def _mapped(self, x: Operand, weight: Operand, bias: Operand | None) -> Operand:
-        """An affine map; with a bias of rows, which is one node. Reshapes around it mostly go."""
-        if bias is None:
-            return affine_map(self.g, x, weight, None)
+        """An affine map of rows, which is one node; the reshapes around it mostly cancel."""
         *leading, width = x.type.dims
         rows = TensorType.of(x.type.dtype, prod(leading, start=Dim.of(1)), width)
         found = affine_map(self.g, self.g.reshape(x, rows), weight, bias)
