@@ -283,10 +283,10 @@ class Network:
         """Write the model as an ONNX file, atomically.
 
         Without `weights` they are drawn from `seed` as PyTorch would begin them. `fold` folds
-        batch norms into convolutions in float64, and joins and turns weights as they are read;
-        `fuse` makes LSTM, GRU and RNN of scans whose cells are these (`fused_scans` says of
-        which). Weights that one file cannot hold, or with
-        `external`, go to `path + ".data"`. Raises `ArchError` before anything is written if an
+        batch norms into convolutions in float64, joins and turns weights as they are read, and
+        merges axes where linear maps are one node then; `fuse` makes LSTM, GRU and RNN of scans
+        whose cells are these (`fused_scans` says of which). Weights that one file cannot hold, or
+        with `external`, go to `path + ".data"`. Raises `ArchError` before anything is written if an
         operator has no exact form at this opset.
         """
         from archdsl.backends import onnx_export

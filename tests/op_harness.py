@@ -43,7 +43,8 @@ from torch import nn
 import archdsl.ops
 from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.onnx_export import IR_VERSIONS
-from archdsl.backends.onnx_graph import ELEMENT_TYPES, GraphBuilder
+from archdsl.backends.onnx_graph import GraphBuilder
+from archdsl.backends.onnx_messages import ELEMENT_TYPES
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import (
     Operand,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -14,7 +14,7 @@ from onnx import GraphProto, ModelProto
 
 from archdsl.backends.fold_siblings import fold_siblings
 from archdsl.backends.onnx_file import Initializer, attach, write
-from archdsl.backends.onnx_lowering import NotExportableError, Refusal, lower
+from archdsl.backends.onnx_lowering import Lowered, NotExportableError, Refusal, lower
 from archdsl.backends.onnx_turning import turn_weights
 from archdsl.backends.weights import (
     WeightsMismatchError,
@@ -29,6 +29,7 @@ from archdsl.passes.flatten import flatten
 from archdsl.passes.fuse import for_onnx
 from archdsl.passes.fuse_batch_norm import fuse_batch_norm
 from archdsl.passes.fuse_recurrence import fuse_recurrence_for_onnx
+from archdsl.passes.rows import in_rows
 from archdsl.passes.state import known_shape, state
 from archdsl.passes.tensor_map import Arrays
 from archdsl.version import VERSION
@@ -120,14 +121,25 @@ def prepare(request: Request) -> tuple[ModelProto, list[Initializer]]:
         folded = fuse_batch_norm(block)
         block, arrays = fold_siblings(folded.block, folded.map.forward(arrays))
     proto = _model(request.model, request.opset)
-    lowered = lower(block, proto.graph, request.opset)
-    if request.fold:
-        lowered = turn_weights(lowered)
+    place = _folded if request.fold else lower
+    lowered = place(block, proto.graph, request.opset)
     initializers = [_initializer(o, arrays[path]) for path, o in lowered.weights.items()]
     initializers += [
         _initializer(made.operand, partial(made.array, arrays)) for made in lowered.made
     ]
     return proto, initializers
+
+
+def _folded(block: Block, graph: GraphProto, opset: int) -> Lowered:
+    """As `lower`, in rows if that gives fewer nodes, and with weights stored as they are read."""
+    whole, rows = turn_weights(lower(block, graph, opset)), in_rows(block)
+    if rows is block:
+        return whole
+    other = turn_weights(lower(rows, GraphProto(name=graph.name), opset))
+    if len(other.graph.node) >= len(graph.node):
+        return whole
+    graph.CopyFrom(other.graph)
+    return replace(other, graph=graph)
 
 
 def _initializer(operand: Operand, array: Callable[[], Array]) -> Initializer:

@@ -25,7 +25,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto
 
 from archdsl.backends.arrays import numpy_dtype
-from archdsl.backends.onnx_graph import ELEMENT_TYPES
+from archdsl.backends.onnx_messages import ELEMENT_TYPES
 from archdsl.diagnostics import GivenError
 from archdsl.files import atomic
 from archdsl.ir.types import DType

@@ -8,9 +8,7 @@ from collections.abc import (
     Generator,
     Hashable,
     Iterable,
-    Iterator,
     Mapping,
-    MutableSequence,
     Sequence,
     Set,
 )
@@ -18,9 +16,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto
+from onnx import GraphProto, NodeProto, TypeProto
 
 from archdsl.backends.arrays import numpy_dtype
+from archdsl.backends.onnx_messages import (
+    ELEMENT_TYPES,
+    rename,
+    scan_attributes,
+    set_attribute,
+    turning_of,
+    type_proto,
+    with_bodies,
+)
 from archdsl.backends.onnx_packing import Packing
 from archdsl.backends.onnx_shapes import Sizes, reshape_target
 from archdsl.backends.onnx_tables import truth_table
@@ -29,22 +36,6 @@ from archdsl.ir.conditions import Condition
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Operand, Operands, Rows, ScanStep
 from archdsl.ir.types import DType, TensorType
-
-ELEMENT_TYPES: Mapping[DType, int] = {
-    dtype: TensorProto.DataType.Value(name)
-    for dtype, name in (
-        (DType.FLOAT16, "FLOAT16"),
-        (DType.BFLOAT16, "BFLOAT16"),
-        (DType.FLOAT32, "FLOAT"),
-        (DType.FLOAT64, "DOUBLE"),
-        (DType.INT8, "INT8"),
-        (DType.INT16, "INT16"),
-        (DType.INT32, "INT32"),
-        (DType.INT64, "INT64"),
-        (DType.UINT8, "UINT8"),
-        (DType.BOOL, "BOOL"),
-    )
-}
 
 
 class GraphBuilder:
@@ -74,6 +65,7 @@ class GraphBuilder:
         self._type_protos: dict[TensorType, TypeProto] = {}
         self._inputs: dict[str, Operand] = {}
         self._sizes = Sizes(self)
+        self._taken_apart: dict[tuple[str, TensorType], Operands] = {}
         self._shared = ChainMap[tuple[str, Hashable], Operand]()
         self.used_weights: dict[str, Operand] = {}
         self.packings: dict[str, Packing] = {}
@@ -179,6 +171,8 @@ class GraphBuilder:
             if x.name in self.used_weights:
                 self.turned.add(x.name)
             inputs, attributes = (x,), {"perm": perm}
+        elif op_type == "Gemm":
+            inputs, attributes = self._straightened(inputs, attributes)
         node = self._append(op_type, inputs, attributes)
         return self._produce(node, self._unique_tensor(node.name), type)
 
@@ -189,6 +183,18 @@ class GraphBuilder:
         if maker is None or not before:
             return x, list(perm)
         return Operand(maker.input[0], x.type), [before[place] for place in perm]
+
+    def _straightened(
+        self, inputs: tuple[Operand | None, ...], attributes: dict[str, Any]
+    ) -> tuple[tuple[Operand | None, ...], dict[str, Any]]:
+        """A Gemm that turns its second factor itself, where that was turned before."""
+        left, right, *added = inputs
+        assert right is not None
+        before, perm = self._untransposed(right, (0, 1))
+        if perm != [1, 0]:
+            return inputs, attributes
+        turns = None if attributes.get("transB") else 1
+        return (left, before, *added), {**attributes, "transB": turns}
 
     def nodes(
         self, op_type: str, *inputs: Operand | None, types: Sequence[TensorType], **attributes: Any
@@ -250,8 +256,12 @@ class GraphBuilder:
         return self._sizes.shape(tuple(dims))
 
     def reshape(self, x: Operand, type: TensorType) -> Operand:
+        x = self._unreshaped(x)
         if x.type.dims == type.dims:
             return x
+        part = self._part(x, type)
+        if part is not None:
+            return part
         target, allow_zero = reshape_target(x.type.dims, type.dims, self._may_be_zero)
         if all(isinstance(size, int) for size in target):
             shape = self.constant(target, DType.INT64)
@@ -259,6 +269,35 @@ class GraphBuilder:
             shape = self.shape([Dim.of(size) for size in target])
         attributes = {"allowzero": 1} if allow_zero else {}
         return self.node("Reshape", x, shape, type=type, **attributes)
+
+    def _unreshaped(self, x: Operand) -> Operand:
+        """What was reshaped to give `x`, if it was."""
+        maker = self._makers.get(x.name)
+        if maker is None or maker.op_type != "Reshape":
+            return x
+        before = self._types.get(maker.input[0])
+        return x if before is None else Operand(maker.input[0], before)
+
+    def _part(self, x: Operand, type: TensorType) -> Operand | None:
+        """One of equal parts with its last axis taken apart: of the whole, taken apart before."""
+        split = self._makers.get(x.name)
+        if split is None or split.op_type != "Split" or len(split.input) > 1 or type.rank < 2:
+            return None
+        before = self._types.get(split.input[0])
+        attributes = {attribute.name: attribute.i for attribute in split.attribute}
+        if before is None or attributes["axis"] != before.rank - 1:
+            return None
+        if type.dims[-2] == 1 or type.dims[-2] * type.dims[-1] != x.type.dims[-1]:
+            return None
+        parts = self._taken_apart.get((split.name, type))
+        if parts is None:
+            count = len(split.output)
+            opened = type.with_dim(-2, count * type.dims[-2])
+            whole = self.reshape(Operand(split.input[0], before), opened)
+            attributes["axis"] = type.rank - 2
+            parts = self.nodes("Split", whole, types=[type] * count, **attributes)
+            self._taken_apart[split.name, type] = parts
+        return parts[list(split.output).index(x.name)]
 
     def size(self, dim: Dim, dtype: DType) -> Operand:
         if dim.value is not None:
@@ -395,86 +434,3 @@ class GraphBuilder:
         if proto is None:
             proto = self._type_protos[type] = type_proto(type)
         return proto
-
-
-def rename(names: MutableSequence[str], renamed: Mapping[str, str]) -> None:
-    """Put other names in the place of some."""
-    if renamed.keys().isdisjoint(names):
-        return
-    for place, name in enumerate(names):
-        names[place] = renamed.get(name, name)
-
-
-def with_bodies(node: NodeProto) -> Iterator[NodeProto]:
-    """A node, and all nodes of the graphs it holds."""
-    waiting = [node]
-    while waiting:
-        current = waiting.pop()
-        yield current
-        for body in bodies(current):
-            waiting.extend(body.node)
-
-
-def bodies(node: NodeProto) -> Iterator[GraphProto]:
-    """The graphs that a node holds."""
-    return (a.g for a in node.attribute if a.type == AttributeProto.GRAPH)
-
-
-def turning_of(node: NodeProto) -> tuple[int, ...]:
-    """The order into which a node brings axes, empty if it does something else."""
-    return tuple(node.attribute[0].ints) if node.op_type == "Transpose" else ()
-
-
-def scan_attributes(
-    axes: Sequence[int], stacked: Sequence[int], *, reverse: bool
-) -> dict[str, Any]:
-    """What Scan is told of the axes of its sequences and of what it stacks."""
-    direction = int(reverse)
-    attributes: dict[str, Any] = {
-        "num_scan_inputs": len(axes),
-        "scan_input_axes": axes,
-        "scan_input_directions": (direction,) * len(axes),
-    }
-    if stacked:
-        attributes["scan_output_axes"] = stacked
-        attributes["scan_output_directions"] = (direction,) * len(stacked)
-    return attributes
-
-
-def type_proto(type: TensorType) -> TypeProto:
-    """A tensor type with every dim: its value, or its expression in the user's names."""
-    proto = TypeProto()
-    proto.tensor_type.elem_type = ELEMENT_TYPES[type.dtype]
-    shape = proto.tensor_type.shape
-    shape.SetInParent()
-    for dim in type.dims:
-        if dim.value is None:
-            shape.dim.add(dim_param=str(dim))
-        else:
-            shape.dim.add(dim_value=dim.value)
-    return proto
-
-
-def set_attribute(attribute: AttributeProto, value: Any) -> None:
-    """Write a number, string, element type, graph or list of these into an attribute."""
-    if isinstance(value, GraphProto):
-        attribute.type = AttributeProto.GRAPH
-        attribute.g.CopyFrom(value)
-        return
-    if isinstance(value, DType):
-        value = ELEMENT_TYPES[value]
-    if isinstance(value, int):
-        attribute.type, attribute.i = AttributeProto.INT, value
-    elif isinstance(value, float):
-        attribute.type, attribute.f = AttributeProto.FLOAT, value
-    elif isinstance(value, str):
-        attribute.type, attribute.s = AttributeProto.STRING, value.encode()
-    elif all(isinstance(item, int) for item in value):
-        attribute.type = AttributeProto.INTS
-        attribute.ints.extend(value)
-    elif all(isinstance(item, str) for item in value):
-        attribute.type = AttributeProto.STRINGS
-        attribute.strings.extend(item.encode() for item in value)
-    else:
-        attribute.type = AttributeProto.FLOATS
-        attribute.floats.extend(value)

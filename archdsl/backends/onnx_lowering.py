@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from onnx import GraphProto
 
-from archdsl.backends.onnx_graph import GraphBuilder, scan_attributes
+from archdsl.backends.onnx_graph import GraphBuilder
+from archdsl.backends.onnx_messages import scan_attributes
 from archdsl.backends.onnx_packing import Made
 from archdsl.diagnostics import InternalError
 from archdsl.ir.lowering import Operand, Unsupported

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from onnx import GraphProto, NodeProto
 
-from archdsl.backends.onnx_graph import bodies, rename, turning_of
 from archdsl.backends.onnx_lowering import Lowered
+from archdsl.backends.onnx_messages import bodies, rename, turning_of
 from archdsl.backends.onnx_packing import Turned
 from archdsl.ir.lowering import Operand
 from archdsl.ir.types import TensorType

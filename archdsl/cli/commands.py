@@ -225,7 +225,7 @@ def build(
 @options.output("The file to write; otherwise the model's name with .onnx.")
 @click.option("--opset", type=click.IntRange(min=1), help="The ONNX operator set (default 17).")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="For weights not given.")
-@click.option("--fold/--no-fold", default=True, help="Fold batch norms, and join and turn weights.")
+@click.option("--fold/--no-fold", default=True, help="Fold batch norms, join weights, merge axes.")
 @click.option("--fuse/--no-fuse", default=True, help="Fuse scans that are LSTM, GRU or RNN.")
 @click.option("--training-outputs", is_flag=True, help="Keep outputs that only training has.")
 @click.option("--external", is_flag=True, help="Put the weights into a file beside it.")

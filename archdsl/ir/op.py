@@ -160,6 +160,10 @@ class Op(BaseModel):
         """
         return None
 
+    def wants_rows(self, *inputs: TensorType) -> bool:
+        """Whether runtimes have all of it in one operator only where its input is a matrix."""
+        return False
+
     def fusion(self, site: "Site") -> "Fusion | None":
         """The one operator that this application is the end of, written out, if it is that."""
         return None

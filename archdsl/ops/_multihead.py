@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from math import prod
 
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import OnnxGraph, Operand, Operands
@@ -38,7 +39,7 @@ class Heads:
         q, k, v = self._projected(query, key, value)
         way = self._fused if self._is_fused(q.type, hidden) else self._by_heads
         bias = self.g.weight("out_proj.bias") if self.bias else None
-        return affine_map(self.g, way(q, k, v, hidden), self.g.weight("out_proj.weight"), bias)
+        return self._mapped(way(q, k, v, hidden), self.g.weight("out_proj.weight"), bias)
 
     # --------------------------------------------------------------------------- projections
 
@@ -48,7 +49,7 @@ class Heads:
             return tuple(self._by_one_weight((query, key, value), width))
         weights = [self.g.weight(f"{name}_proj_weight") for name in "qkv"]
         maps = zip((query, key, value), weights, self._biases((width,) * 3), strict=True)
-        return tuple(affine_map(self.g, x, weight, bias) for x, weight, bias in maps)
+        return tuple(self._mapped(x, weight, bias) for x, weight, bias in maps)
 
     def _by_one_weight(self, inputs: Operands, width: Dim) -> Iterator[Operand]:
         """As few products as there are different inputs, whose rows follow each other."""
@@ -56,13 +57,20 @@ class Heads:
         sizes = tuple(len(run) * width for run in runs)
         weights = split(self.g, self.g.weight("in_proj_weight"), 0, sizes)
         for run, weight, bias in zip(runs, weights, self._biases(sizes), strict=True):
-            product = affine_map(self.g, run[0], weight, bias)
+            product = self._mapped(run[0], weight, bias)
             yield from split(self.g, product, 2, (width,) * len(run))
 
     def _biases(self, sizes: tuple[Dim, ...]) -> tuple[Operand | None, ...]:
         if not self.bias:
             return (None,) * len(sizes)
         return split(self.g, self.g.weight("in_proj_bias"), 0, sizes)
+
+    def _mapped(self, x: Operand, weight: Operand, bias: Operand | None) -> Operand:
+        """An affine map of rows, which is one node; the reshapes around it mostly cancel."""
+        *leading, width = x.type.dims
+        rows = TensorType.of(x.type.dtype, prod(leading, start=Dim.of(1)), width)
+        found = affine_map(self.g, self.g.reshape(x, rows), weight, bias)
+        return self.g.reshape(found, x.type.with_dim(-1, weight.type.dims[0]))
 
     # ----------------------------------------------------------------------------- attention
 

@@ -92,6 +92,9 @@ class Linear(Op, layer="Linear"):
     def onnx(self, g: OnnxGraph, x: Operand) -> Operand:
         return affine_map(g, x, g.weight("weight"), g.weight("bias") if self.bias else None)
 
+    def wants_rows(self, *inputs: TensorType) -> bool:
+        return self.bias and inputs[0].rank > 2
+
     def beside(self, others: Sequence[Op], *inputs: TensorType) -> tuple[Op, Op] | None:
         # A product and a sum for each become one of both, and what takes them apart.
         if not self.bias or inputs[0].rank == 2:
@@ -151,6 +154,9 @@ class LinearFunction(Op, function="linear"):
     def torch_call(self, x: TensorType, weight: TensorType, bias: TensorType | None = None) -> Call:
         count = 2 if bias is None else 3
         return Call("F.linear", tuple(map(Input, range(count))))
+
+    def wants_rows(self, *inputs: TensorType) -> bool:
+        return len(inputs) == 3 and inputs[0].rank > 2
 
     def onnx(
         self, g: OnnxGraph, x: Operand, weight: Operand, bias: Operand | None = None
