@@ -273,15 +273,20 @@ def test_the_solver_is_loaded_only_when_it_is_needed() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def halves(left: Dim, right: Dim) -> Dim:
+    return left // 2 - right // 3
+
+
 @pytest.mark.parametrize("relation", [">=", ">", "<=", "<"])
 @pytest.mark.parametrize("scale", [1, 3, -1, -2])
-@pytest.mark.parametrize("choice", [minimum, maximum])
+@pytest.mark.parametrize("choice", [minimum, maximum, halves])
 def test_what_says_more_holds_less_often(
     relation: Relation, scale: int, choice: Callable[[Dim, Dim], Dim]
 ) -> None:
     n, m = Dim.symbol("N"), Dim.symbol("M")
     bound = Compare(2 * n + scale * choice(n * m, m + 3), relation, m)
     others = list(stronger(bound))
+    assert others or choice is not halves
     for sizes in ({"N": a, "M": b} for a in range(1, 9) for b in range(1, 9)):
         assert bound.evaluate(sizes) or not any(other.evaluate(sizes) for other in others)
 
@@ -292,6 +297,18 @@ def test_the_lesser_of_two_is_not_more_than_either() -> None:
     facts = Facts(effort=Effort(0))
     assert facts.prove(Compare(product - minimum(product, Dim.of(1000)), ">=", Dim.of(0))).proved
     assert facts.prove(Compare(maximum(product, n * m), ">=", product)).proved
+
+
+def test_the_middle_lies_inside() -> None:
+    facts = Facts(effort=Effort(0)).assume(Compare(H, ">=", Dim.of(224)))
+    top = (H - 224 + 1) // 4 + (H - 224 + 2) // 4
+    assert facts.prove(Compare(top + 224, "<=", H)).proved
+    assert facts.prove(Compare(top, ">=", Dim.of(0))).proved
+
+
+def test_what_a_bound_excludes_is_found_without_the_solver() -> None:
+    verdict = Facts(effort=Effort(0)).prove(Compare(H, "<=", Dim.of(1024)))
+    assert verdict.counterexample == {"H": 1025}
 
 
 @pytest.mark.parametrize("relation", [">=", ">", "<=", "<"])

@@ -10,6 +10,7 @@ from archdsl.ir.atoms import (
     FloorDiv,
     Maximum,
     Minimum,
+    Monomial,
     constant_value,
     remainder_form,
     sole_atom,
@@ -89,7 +90,8 @@ def unfloored(
 
 
 def stronger(condition: Compare) -> Iterable[Compare]:
-    """Comparisons that each say more: `a - min(a, b) >= 0` holds if `a - a >= 0` does."""
+    """Comparisons that each say more: `a - min(a, b) >= 0` holds if `a - a >= 0` does, and
+    `a - b // 2 >= 0`, of integers, if `2 * a - b > -2` does."""
     if condition.relation not in _BOUNDS:
         return
     difference = condition.difference
@@ -102,6 +104,25 @@ def stronger(condition: Compare) -> Iterable[Compare]:
             rest = difference - scale * Dim({monomial: 1})
             for argument in (atom.left, atom.right):
                 yield Compare(rest + scale * argument, relation, Dim.of(0))
+    scale, bound = _as_fractions(difference)
+    if scale > 1:
+        yield Compare(bound, ">", Dim.of(-scale if relation == ">=" else 0))
+
+
+def _as_fractions(dim: Dim) -> tuple[int, Dim]:
+    """A factor, and what is at most so many times a size: its quotients without rounding."""
+    quotients: list[tuple[Monomial, int, FloorDiv, int]] = []
+    for monomial, scale in dim.polynomial.items():
+        atom = sole_atom({monomial: 1})
+        divisor = constant_value(atom.divisor) if isinstance(atom, FloorDiv) else None
+        if isinstance(atom, FloorDiv) and divisor is not None and divisor >= 1:
+            quotients.append((monomial, scale, atom, divisor))
+    factor = lcm(*(divisor for *_, divisor in quotients))
+    bound = factor * dim
+    for monomial, scale, atom, divisor in quotients:
+        least = atom.numerator - (divisor - 1 if scale > 0 else 0)
+        bound += factor // divisor * scale * least - factor * scale * Dim({monomial: 1})
+    return factor, bound
 
 
 _BOUNDS = frozenset({">=", ">", "<=", "<"})

@@ -192,7 +192,7 @@ class Facts:
             return _UNDECIDED
         facts = self._relevant(condition.symbols)
         names = sorted(condition.symbols.union(*(fact.symbols for fact in facts)))
-        for sizes in assignments(names, self.knowledge):
+        for sizes in assignments(names, self.knowledge.extended((condition.negated(),))):
             if self._violates(condition, facts, sizes):
                 return Verdict(counterexample=sizes)
         return self._ask_solver(condition, facts, names)
