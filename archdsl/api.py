@@ -102,8 +102,20 @@ def check(
 
     A file is checked with every model that it declares, unless one is chosen.
     """
+    return checked(spec, model, params, dims=dims, limits=limits)
+
+
+def checked(
+    spec: Spec,
+    model: str | None,
+    settings: Mapping[str, Setting],
+    *,
+    dims: Mapping[str, int] | None = None,
+    limits: Limits | None = None,
+) -> CheckResult:
+    """As `check`, for parameters of any name."""
     source, chosen = _locate(spec, model)
-    first = Compilation(source, model=chosen, settings=params, dims=dims, limits=limits)
+    first = Compilation(source, model=chosen, settings=settings, dims=dims, limits=limits)
     names = (chosen,) if chosen else first.model_names
     variants = [first.variant(name) for name in names]
     for variant, name in zip(variants, names, strict=True):
@@ -132,11 +144,24 @@ def load(
     prepared by, which is refused where none does; with None, if any does. Raises `ArchError`, whose
     text is the report, when the spec is wrong.
     """
+    return loaded(spec, model, params, dims=dims, limits=limits, preprocessing=preprocessing)
+
+
+def loaded(
+    spec: Spec,
+    model: str | None,
+    settings: Mapping[str, Setting],
+    *,
+    dims: Mapping[str, int] | None = None,
+    limits: Limits | None = None,
+    preprocessing: bool | None = False,
+) -> Network:
+    """As `load`, for parameters of any name."""
     source, chosen = _locate(spec, model)
     compilation = Compilation(
         source,
         model=chosen,
-        settings=params,
+        settings=settings,
         dims=dims,
         limits=limits,
         preprocessing=preprocessing is not False,
@@ -319,11 +344,11 @@ class Network:
         """Report what has no exact form at this opset; it is found before anything is written."""
         from archdsl.backends.onnx_lowering import NotExportableError
 
+        target = f"ONNX opset {opset}"
         try:
-            with uncollected():
+            with self._target(target), uncollected():
                 yield
         except NotExportableError as error:
-            target = f"ONNX opset {opset}"
             found = Diagnostics(
                 [
                     problems.unsupported_by_target(
@@ -375,7 +400,8 @@ class Network:
         from archdsl.passes.flatten import flatten
         from archdsl.passes.fuse_recurrence import fuse_recurrence_for_onnx
 
-        return tuple(map(self._told, fuse_recurrence_for_onnx(flatten(self.ir)).notes))
+        with self._target("ONNX"):
+            return tuple(map(self._told, fuse_recurrence_for_onnx(flatten(self.ir)).notes))
 
     def _told(self, note: Note) -> str:
         source = self._sources.get(note.span.file)
@@ -411,7 +437,8 @@ class Network:
         from archdsl.passes.timeline import StepRefusal
 
         try:
-            found = stepping(self.ir, axis)
+            with self._target("a step"):
+                found = stepping(self.ir, axis)
         except StepRefusal as refusal:
             problem = problems.not_steppable(refusal.span, refusal.reason, refusal.help)
             raise _error(Diagnostics([problem]), self._sources) from None

@@ -180,6 +180,9 @@ def test_settings_dims_and_limits_are_used(folder: Path) -> None:
     archdsl("check", "good.arch", "--set", "widht=2", code=1)
     archdsl("check", "good.arch", "--limit", "file-bytes=10", code=1)
     archdsl("check", "good.arch", "--limit", "file_bytes=10", code=1)
+    for command in ("check", "summary"):
+        found = archdsl(command, "good.arch", "--set", "limits=3", code=1)
+        assert "has no argument `limits`" in found.stdout + found.stderr
 
 
 def test_ir_and_expand_write_text(folder: Path) -> None:
@@ -231,7 +234,7 @@ def test_a_bug_is_one_line_and_two(folder: Path, monkeypatch: pytest.MonkeyPatch
     def broken(*arguments: object, **settings: object) -> None:
         raise RuntimeError("odd\x1b[31m")
 
-    monkeypatch.setattr("archdsl.api.load", broken)
+    monkeypatch.setattr("archdsl.api.loaded", broken)
     result = CliRunner().invoke(main, ["build", "good.arch"])
     assert result.exit_code == 2
     assert result.stderr == (
@@ -246,7 +249,7 @@ def test_a_missing_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch)
     def broken(*arguments: object, **settings: object) -> None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
-    monkeypatch.setattr("archdsl.api.load", broken)
+    monkeypatch.setattr("archdsl.api.loaded", broken)
     assert "pip install 'archdsl[torch]'" in archdsl("build", "good.arch", code=2).stderr
 
 
@@ -254,7 +257,7 @@ def test_interruption(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: object, **settings: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("archdsl.api.load", interrupted)
+    monkeypatch.setattr("archdsl.api.loaded", interrupted)
     archdsl("build", "good.arch", code=130)
 
 

@@ -91,6 +91,17 @@ def check_round_trip(model: Model) -> Model:
     return again
 
 
+def test_the_numbers_of_a_weight_come_back_from_json() -> None:
+    written = api.load(
+        "edition 2026\n"
+        "model m(x: [N, 2, 2]) -> [N, 2, 2] {\n"
+        "  buffer table: [2, 2] = [[0.5, 2], [1e999, -3.0]]\n"
+        "  x * table\n"
+        "}\n"
+    ).ir
+    assert Model.model_validate_json(written.model_dump_json()) == written
+
+
 @pytest.mark.parametrize(("path", "name"), MODELS, ids=[name for _, name in MODELS])
 def test_a_spec_expands_to_the_same_network(path: Path, name: str) -> None:
     model = api.load(path, name).ir

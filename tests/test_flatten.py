@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
+import pytest
 from hand_models import Build, conv_norm_block, model, op, small_classifier
 
+import archdsl
+from archdsl import Network
 from archdsl.ir.dims import Dim
 from archdsl.ir.op import Init, Weight
 from archdsl.passes.flatten import flatten
@@ -129,3 +133,31 @@ def test_a_deep_nest_of_blocks_needs_no_stack() -> None:
     flat = flatten(model(block, *blocks))
     assert flat.nodes[0].member == ".".join(["m"] * 1999 + ["0"])
     assert time.perf_counter() - started < 10
+
+
+INTRICATE = """edition 2026
+block Widened()(x: [N, C, H, W]) -> [N, C, (H * W + 3 * H) // 3, (W * H * H + W) // 5 + 1] {
+  x -> interpolate([(H * W + 3 * H) // 3, (W * H * H + W) // 5 + 1])
+}
+block Averaged()(x: [N, C, H, W]) -> [N, C] {
+  x -> Widened -> pad([1, 1, 1, 1]) -> Widened -> Widened -> global_avg_pool -> flatten
+}
+block Within()(x: [N, C, H, W]) -> [N, C] { x -> Widened -> Averaged }
+model intricate(x: [N, 4, H, W]) -> [N, 4] { x -> Widened -> Within }
+"""
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda network: network.to_onnx(),
+        lambda network: network.expanded(),
+        lambda network: network.transformed("fuse_batch_norm"),
+        lambda network: network.stepping(),
+    ],
+    ids=["to_onnx", "expanded", "transformed", "stepping"],
+)
+def test_what_no_flat_block_can_say_is_refused(use: Callable[[Network], object]) -> None:
+    network = archdsl.load(INTRICATE)
+    with pytest.raises(archdsl.ArchError, match=r"cannot be written out: a size of [0-9,]+ char"):
+        use(network)

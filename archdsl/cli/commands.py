@@ -81,9 +81,8 @@ def check(
     worst = 0
     found: list[dict[str, Any]] = []
     for spec in specs:
-        result = api.check(
-            text_or_name(spec, bounds), model, dims=dict(dims), limits=bounds, **dict(settings)
-        )
+        named = text_or_name(spec, bounds)
+        result = api.checked(named, model, dict(settings), dims=dict(dims), limits=bounds)
         worst = max(worst, verdict(result.diagnostics))
         if as_json:
             found.append({"spec": spec, "ok": result.ok, "models": list(result.models)})

@@ -30,13 +30,13 @@ def load(
 
     bounds = limits_of(limits)
     named = text_or_name(spec, bounds)
-    return api.load(
+    return api.loaded(
         named,
         model,
+        dict(settings),
         dims=dict(dims),
         limits=bounds,
         preprocessing=preprocessing,
-        **dict(settings),
     )
 
 

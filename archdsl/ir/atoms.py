@@ -33,8 +33,10 @@ class CompoundAtom:
         self.symbols = symbols.union(*map(symbols_of, operands))
         self.depth = 1 + max(map(depth_of, operands), default=0)
         self.is_opaque = not operands or any(map(has_opaque, operands))
-        if self.depth > DEEPEST_ATOM or len(text) > LONGEST_ATOM:
-            raise DimTooComplex(f"a size is nested {self.depth} deep: {text[:60]}…")
+        if self.depth > DEEPEST_ATOM:
+            raise DimTooComplex(f"a size nested {self.depth} deep: {text[:60]}…")
+        if len(text) > LONGEST_ATOM:
+            raise DimTooComplex(f"a size of {len(text):,} characters: {text[:60]}…")
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, CompoundAtom) and self.text == other.text)

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Expression, Invocation, Module, OnnxGraph, Operand, Unsupported
@@ -20,7 +20,13 @@ from archdsl.ir.types import DType, TensorType
 if TYPE_CHECKING:
     from archdsl.ir.fusion import Fusion, Site
 
-InitArgument = float | str | tuple[Any, ...]
+
+def _tuples(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Nested lists, which JSON has, as nested tuples."""
+    return tuple(_tuples(tuple(each)) if isinstance(each, list) else each for each in values)  # pyright: ignore
+
+
+InitArgument = float | str | Annotated[tuple[Any, ...], AfterValidator(_tuples)]
 """A number, a choice by name, or nested tuples of numbers (the very values)."""
 
 

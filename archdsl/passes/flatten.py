@@ -9,7 +9,8 @@ from typing import Any, cast
 
 from archdsl.diagnostics import InternalError
 from archdsl.ir.conditions import Condition
-from archdsl.ir.dims import Dim
+from archdsl.ir.dims import Dim, DimOverflow, DimTooComplex
+from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import (
     Block,
     Borrowed,
@@ -64,7 +65,7 @@ class _Call:
             return dim
         known = self.dims.get(dim)
         if known is None:
-            known = self.dims[dim] = dim.substitute(self.sizes)
+            known = self.dims[dim] = _in_the_models_sizes(dim, self.sizes)
         return known
 
     def type(self, type: TensorType) -> TensorType:
@@ -103,6 +104,14 @@ class _Call:
         items = cast("tuple[object, ...]", value)
         moved = tuple(self._attribute(item) for item in items)
         return items if all(map(operator.is_, items, moved)) else moved
+
+
+def _in_the_models_sizes(dim: Dim, sizes: Mapping[str, Dim]) -> Dim:
+    try:
+        return dim.substitute(sizes)
+    except (DimTooComplex, DimOverflow) as error:
+        reason = f"in the sizes of the model, {dim} cannot be written out: {error}"
+        raise Unsupported(reason, help="fix sizes of the inputs") from None
 
 
 class _Flat:

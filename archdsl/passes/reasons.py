@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from archdsl.ir.atoms import DimTooComplex
 from archdsl.ir.conditions import All, Compare, Condition, all_of
-from archdsl.ir.dims import Dim, DimOverflow
+from archdsl.ir.dims import Dim
+from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Block, Model, Node, every_node
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.proof import Facts
@@ -62,7 +62,7 @@ def _inlined(model: Model) -> Block:
     """All operators on the model's own sizes; only the outermost if those can't be written out."""
     try:
         return inline(model)
-    except (DimTooComplex, DimOverflow):
+    except Unsupported:
         return model.root
 
 
