@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 from archdsl.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from archdsl.api import CheckResult, Network, Stepping, check, load
+    from archdsl.api import Network, Stepping, load
+    from archdsl.checking import CheckResult, check
     from archdsl.diagnostics import ArchError
 
 __all__ = ["ArchError", "CheckResult", "Network", "Stepping", "__version__", "check", "load"]
 
 _HOMES = {
     "ArchError": "archdsl.diagnostics",
-    "CheckResult": "archdsl.api",
+    "CheckResult": "archdsl.checking",
     "Network": "archdsl.api",
     "Stepping": "archdsl.api",
-    "check": "archdsl.api",
+    "check": "archdsl.checking",
     "load": "archdsl.api",
 }
 

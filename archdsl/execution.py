@@ -25,6 +25,7 @@ from archdsl.backends.weights import (
 )
 from archdsl.diagnostics import GivenError
 from archdsl.files import atomic, write_bytes
+from archdsl.passes.state import state
 
 if TYPE_CHECKING:
     from archdsl.backends.verify import Comparison
@@ -39,7 +40,8 @@ def weights_of(network: Network, path: Path | None, seed: int) -> dict[str, Arra
 
 def fitting_weights(network: Network, path: Path | None, seed: int) -> dict[str, Array]:
     """As `weights_of`, refused unless they are just those of the network."""
-    weights = arrays_by_first_names(network.ir, weights_of(network, path, seed))
+    given = weights_of(network, path, seed)
+    weights = arrays_by_first_names(network.ir, state(network.ir), given)
     report = check(network.ir, weights)
     if not report.fits:
         raise WeightsMismatchError(report)

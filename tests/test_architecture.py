@@ -25,6 +25,7 @@ LAYERS = [
     {"passes", "semantics", "stats"},
     {"backends", "expectations", "pictures", "reference", "starter", "summary"},
     {"compiler"},
+    {"checking"},
     {"api"},
     {"execution"},
     {"cli"},

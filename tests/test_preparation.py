@@ -16,7 +16,7 @@ from torchvision_shim import torchvision
 from archdsl import api
 from archdsl.backends.running import run_onnx
 from archdsl.cli import main
-from archdsl.diagnostics import GivenError
+from archdsl.diagnostics import ArchError, GivenError
 from archdsl.ir.model import Model
 
 HALVED = """\
@@ -192,7 +192,7 @@ def test_sizes_of_what_is_given_are_fixed_by_name() -> None:
     root = api.load(text, preprocessing=True, dims={"N": 1, "H": 9}).ir.root
     assert str(root.type(root.inputs[0].value)) == "float32[1, 3, 9, W]"
     assert str(root.type(root.outputs[0].value)) == "float32[1, 3, 4, W//2]"
-    with pytest.raises(api.ArchError, match="H >= 2"):
+    with pytest.raises(ArchError, match="H >= 2"):
         api.load(text, preprocessing=True, dims={"H": 1})
 
 

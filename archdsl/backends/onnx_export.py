@@ -169,7 +169,7 @@ def _arrays(request: Request) -> Arrays:
     given = request.weights
     if given is None:
         return {path: partial(initial_weight, w, request.seed) for path, w in expected.items()}
-    given = arrays_by_first_names(request.model, given)
+    given = arrays_by_first_names(request.model, expected, given)
     report = compare(expected, given)
     if report.missing:
         # Weights that only training uses, and counters, may be missing.

@@ -43,7 +43,7 @@ def load(
         network = _constructed(root, device)
         _check(model, network)
         return network
-    tensors = by_first_names(model, _tensors(weights), _place, _are_equal)
+    tensors = by_first_names(model, state(model), _tensors(weights), _place, _are_equal)
     network = _constructed(root, "meta")
     _check(model, network)
     _check_given(model, tensors)

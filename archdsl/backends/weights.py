@@ -98,11 +98,12 @@ class TiedWeightsDifferError(GivenError):
 
 def by_first_names(
     model: Model,
+    expected: Container[str],
     given: Mapping[str, Given],
     place: Callable[[Given], Hashable],
     equal: Callable[[Given, Given], bool],
 ) -> dict[str, Given]:
-    """Given weights under the names that `state` has, and others, which no weight has.
+    """Given weights under the names that `state` has, the expected ones; others no weight has.
 
     Any name of a tied weight will do; if several are given, they must agree.
     """
@@ -114,7 +115,7 @@ def by_first_names(
         first = found.setdefault(path, value)
         if place(first) != place(value) and not equal(first, value):
             raise TiedWeightsDifferError(path, other)
-    return _once(state(model), found, place)
+    return _once(expected, found, place)
 
 
 def _once(
@@ -134,9 +135,11 @@ def _once(
     }
 
 
-def arrays_by_first_names(model: Model, given: Mapping[str, Array]) -> dict[str, Array]:
-    """Given arrays under the names that `state` has."""
-    return by_first_names(model, given, _place, np.array_equal)
+def arrays_by_first_names(
+    model: Model, expected: Container[str], given: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Given arrays under the names that `state` has, the expected ones."""
+    return by_first_names(model, expected, given, _place, np.array_equal)
 
 
 def _place(array: Array) -> Hashable:

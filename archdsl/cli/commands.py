@@ -25,8 +25,9 @@ from archdsl.cli.loading import Pairs, limits_of, load, table, tell, text_or_nam
 from archdsl.version import VERSION
 
 if TYPE_CHECKING:
-    from archdsl.api import CheckResult, Network
+    from archdsl.api import Network
     from archdsl.backends.verify import Comparison
+    from archdsl.checking import CheckResult
 
 Exported = tuple[Path, Sequence[str], "list[Comparison] | None"]
 
@@ -75,14 +76,14 @@ def check(
 
     What the sizes of the inputs must satisfy is told with the operator that needs it.
     """
-    from archdsl import api, render
+    from archdsl import checking, render
 
     bounds = limits_of(limits)
     worst = 0
     found: list[dict[str, Any]] = []
     for spec in specs:
         named = text_or_name(spec, bounds)
-        result = api.checked(named, model, dict(settings), dims=dict(dims), limits=bounds)
+        result = checking.checked(named, model, dict(settings), dims=dict(dims), limits=bounds)
         worst = max(worst, verdict(result.diagnostics))
         if as_json:
             found.append({"spec": spec, "ok": result.ok, "models": list(result.models)})
@@ -402,11 +403,11 @@ def ops(name: str | None, as_json: bool) -> None:
 @options.output("The file to write; otherwise NAME.arch.")
 def new(name: str, output: Path | None) -> None:
     """Write a small model to start from."""
-    from archdsl import api
+    from archdsl.checking import check as check_text
     from archdsl.starter import starter
 
     text = starter(name)
-    if not (name.isascii() and name.isidentifier() and api.check(text).ok):
+    if not (name.isascii() and name.isidentifier() and check_text(text).ok):
         raise click.BadParameter(f"{name!r} can't name a model: take letters, digits and _")
     target = output or Path(f"{name}.arch")
     if target.exists():

@@ -32,7 +32,9 @@ def in_rows(block: Block) -> Block:
 
 
 def _wants(block: Block, node: Node) -> bool:
-    return node.op is not None and node.op.wants_rows(*map(block.type, node.inputs))
+    if node.op is None or type(node.op).wants_rows is Op.wants_rows:
+        return False
+    return node.op.wants_rows(*map(block.type, node.inputs))
 
 
 # --------------------------------------------------------------------- what works row by row
