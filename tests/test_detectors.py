@@ -13,7 +13,7 @@ from test_detection import State, compare, convolved, detections, drawn, linear,
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from archdsl import api
+from archdsl import ArchError, api
 from archdsl.resources import shipped_models
 
 # ----------------------------------------------------------------------------------------- YOLOv3
@@ -167,7 +167,7 @@ def test_yolov3_has_the_parameters_of_darknet(classes: int, parameters: int) -> 
 def test_yolov3_says_which_images_it_takes() -> None:
     module = api.load(shipped_models()["yolov3"], model="YOLOv3", base=4).to_onnx()
     assert module.graph.input[0].type.tensor_type.shape.dim[2].dim_param == "H"
-    with pytest.raises(api.ArchError, match=r"five times half of 400x416"):
+    with pytest.raises(ArchError, match=r"five times half of 400x416"):
         api.load(shipped_models()["yolov3"], model="yolov3", dims={"H": 400, "W": 416})
 
 
