@@ -406,4 +406,6 @@ def _arrays(weights: Weights | None) -> Any:
 
 def _array(value: Any) -> Any:
     """A tensor or an array as an array."""
-    return value.numpy(force=True) if hasattr(value, "detach") else value
+    from archdsl.backends.running import array_of
+
+    return array_of(value) if hasattr(value, "detach") else value

@@ -41,6 +41,7 @@ from random_stages import (
     usable_cases,
     written,
 )
+from torch.nn import functional as F
 
 from archdsl.ir.op import REGISTRY
 from archdsl.ir.proof import Condition, Facts
@@ -65,6 +66,8 @@ class Program:
         self.scope = Scope()
         self._labels = 0
         self._used: set[str] = set()
+        self.second_names: dict[str, str] = {}
+        """The paths of weights that have other names too, by those."""
         self._choose_inputs()
         for _ in range(self.random.randint(4, 9)):
             self._statement()
@@ -85,6 +88,7 @@ class Program:
         ]
         kinds = [("N", 6), ("N", "T", 6), ("N", "T", 24), ("N", 4, "T"), ("N", 4, "H", "W")]
         kinds += [("N", 4, "H", 8), ("N", 2, 3, "H", "W"), (2, 6), ("N", 3, "H", "W"), (2, "T")]
+        kinds += [("N", 1, 6), (1, "T", 6)]
         shapes = [choose(kinds) for _ in range(choose([1, 1, 2, 2, 3]))]
         self.inputs: dict[str, TensorType] = {}
         known = Facts(assumptions=[Condition.parse(fact) for fact in facts])
@@ -121,7 +125,8 @@ class Program:
     # ------------------------------------------------------------------------------ statements
 
     def _statement(self) -> None:
-        makers = [self._pipeline] * 7 + [self._pair] * 3 + [self._shared, self._loop, self._parts]
+        makers = [self._pipeline] * 7 + [self._pair] * 3
+        makers += [self._shared, self._loop, self._parts, self._tied]
         for _ in range(12):
             mark, number, blocks = self.machine.mark(), self.scope.number, len(self.blocks)
             try:
@@ -214,6 +219,30 @@ class Program:
         self.values.update(zip(fresh, results, strict=True))
         self.lines.append(f"{', '.join(fresh)} = {name} -> {stage.text()}")
 
+    def _tied(self) -> None:
+        """A map by a weight under a second name."""
+        name = self._recent()
+        given = self.machine.types[self.values[name]]
+        if given.dtype is not DType.FLOAT32 or not given.rank:
+            raise Rejected("nothing to map")
+        matrices = [
+            path
+            for path, shape in self.machine.weights.items()
+            if len(shape) == 2 and given.dims[-1] == shape[1] and path.endswith(".weight")
+        ]
+        if not matrices:
+            raise Rejected("no such weight")
+        path = self.random.choice(matrices)
+        sizes = self.machine.weights[path]
+        weight = self.machine.weight(path)
+        linear = REGISTRY["linear"].model_validate({})
+        inputs = [self.values[name], weight]
+        (result,) = self.machine.apply(linear, F.linear, inputs, None, self.context)
+        second = f"second{len(self.second_names)}.weight"
+        self.second_names[second] = path
+        declared = f"param {second}: [{', '.join(map(str, sizes))}] = {path}"
+        self._bind(result, declared, f"@ = linear({name}, {second})", used=[name])
+
     # ---------------------------------------------------------------------------------- stages
 
     def _operator(self, values: Sequence[int], as_layer: bool | None) -> Apply:
@@ -257,6 +286,8 @@ class Program:
 
     def _any_stage(self, value: int, depth: int) -> Stage:
         kind = self.random.random()
+        if kind < 0.06 and self.machine.types[value].rank > 2:
+            return Chain(tuple(self._linear() for _ in range(4)))
         if kind < (0.62, 0.8, 0.9, 1.0)[min(depth, 3)]:
             stage = self._layer_stage(value, self._maybe_label())
             if (stage.kind.function or "") in POSITIVE:
@@ -279,6 +310,11 @@ class Program:
             first, second = self._layer_stage(value, None), self._layer_stage(value, None)
             return Either("1 + 1 == 3", lambda _: False, first, second)
         return self._block(value, depth)
+
+    def _linear(self) -> Apply:
+        """A linear map; of several, ONNX has matrices and not values of many axes."""
+        attributes = {"out_features": self.random.choice([1, 4, 6, 8])}
+        return Apply(REGISTRY["Linear"], attributes, lambda x, p: F.linear(x, **p), {}, True)
 
     def _run_of(self, value: int, depth: int, labels: bool = True) -> tuple[Stage, ...]:
         """One to three stages in a row."""

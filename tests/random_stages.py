@@ -166,6 +166,13 @@ class Machine:
         self.steps.append(Step(oracle, tuple(inputs), tuple(outputs), path, names))
         return outputs
 
+    def weight(self, path: str) -> int:
+        """A weight that some layer has, as a value."""
+        owner, _, name = path.rpartition(".")
+        value = self.add(TensorType.of(DType.FLOAT32, *self.weights[path]), exact=True)
+        self.steps.append(Step(lambda given: given[name], (), (value,), owner, (name,)))
+        return value
+
     def _check_tame(
         self, name: str, results: Sequence[TensorType], inputs: Sequence[int], context: Context
     ) -> None:

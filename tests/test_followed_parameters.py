@@ -68,6 +68,12 @@ FOLLOWED = {
   x = x -> stem: Conv(8, 1)
   for i in 0..n { x = x -> a{i}: Conv(8, 1) }
   return x -> out: Conv(n, 1)""",
+    "a distance": """
+  return x -> a: Conv(abs(n - 4) + 1, 1) -> out: Conv(n, 1)""",
+    "what a weight is filled with": """
+  buffer shift: [n, 1, 1] = constant(n)
+  param scale: [n, 1, 1] = constant(1 / n)
+  return (x -> out: Conv(n, 1)) * scale + shift""",
     "a choice between formulas": """
   width = if n == 2 then 3 * n - 1 else n
   return x -> a: Conv(width, 1) -> out: Conv(n, 1)""",

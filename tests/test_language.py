@@ -585,6 +585,13 @@ def test_numbers_stay_where_they_are_written() -> None:
     assert subtraction.inputs == (constant.outputs[0], 0)
 
 
+@pytest.mark.parametrize("width", [1, 5, 9])
+def test_what_a_size_is_away_is_never_less_than_none(width: int) -> None:
+    model = compiled(body("return x -> pad([0, abs(C - 5)])", "(x: [N, C])"))
+    wide = model.root.type(model.root.outputs[0].value).dims[1]
+    assert wide.evaluate({"C": width}) == width + abs(width - 5)
+
+
 # --------------------------------------------------------------------- several errors at once
 
 

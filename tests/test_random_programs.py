@@ -245,6 +245,7 @@ def check_program(seed: int) -> str:
     network = api.load(program.text)
     flat = check_round_trips(network)
     module = network.to_torch(state)
+    state |= {other: state[path] for other, path in program.second_names.items()}
     assert module.state_dict().keys() == state.keys()
     emitted = emitted_module(network.to_source(), state)
     expanded = flat.to_torch(state)

@@ -55,6 +55,21 @@ PROGRAMS = [
         " -> e: Linear(4)",
         {"Gemm": 5, "Reshape": 4},
     ),
+    *(
+        (
+            taken,
+            f"{MLP}\n return y -> {stage} -> c: Linear(8) -> d: Linear(4) -> e: Linear(4)"
+            " -> f: Linear(4) -> g: Linear(4)",
+            {"Gemm": 7, "Reshape": 4},
+        )
+        for taken, stage in (
+            ("[2, 1, 4]", "softmax(axis=1)"),  # The axis has one place, and is not the last.
+            ("[1, T, 4]", "softmax(axis=0)"),
+            ("[1, 1, 4]", "flip(axis=1)"),
+            ("[2, T, 4]", "mask(_1 < 3, fill=0.5)"),  # Rows of different places differ.
+            ("[2, T, 4]", "rotary"),
+        )
+    ),
     (
         "[2, 3, 4]",
         f"{MLP}\n z = y -> c: Linear(4) -> d: Linear(4) -> e: Linear(4)\n"

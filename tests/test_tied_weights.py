@@ -182,6 +182,22 @@ model net(x: [N, 4]) -> [N, 4] {{
     assert caught.value.diagnostics[0].code == "unsupported-by-target"
 
 
+def test_a_scope_with_one_of_weights_in_it_is_no_chain() -> None:
+    text = """edition 2026
+block Part(x: [N, D]) -> [N, D] {
+  y = x -> first: Linear(D) -> relu
+  param again.weight: [D, D] = first.weight
+  param more.shift: [D] = normal
+  return linear(y, again.weight) + more.shift
+}
+model net(x: [N, 4]) -> [N, 4] { return x -> body: repeat 3 { Part } -> last: Part }"""
+    network = api.load(text)
+    module, x = network.to_torch().eval(), torch.randn(2, 4)
+    flat = api.load(network.expanded()).to_torch(module.state_dict()).eval()
+    assert flat.state_dict().keys() == module.state_dict().keys()
+    assert torch.equal(flat(x), module(x))
+
+
 def test_a_second_name_is_no_attribute_of_an_instance_already() -> None:
     """What a block stores for itself is called otherwise where a second name needs the name."""
     text = """edition 2026

@@ -14,14 +14,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onnx.numpy_helper import to_array
 from safetensors.torch import save_file
 from test_torch_source import SCENARIOS, assert_same, compiled, example
 
+from archdsl import api
 from archdsl.backends import torch_live
+from archdsl.backends.arrays import numpy_dtype
+from archdsl.backends.running import run_torch
 from archdsl.backends.torch_live import load
 from archdsl.backends.torch_source import emit
 from archdsl.backends.weights import WeightsMismatchError
 from archdsl.diagnostics import InternalError
+from archdsl.ir.types import DType
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -153,3 +158,18 @@ def test_float64_arrays_stay_as_they_are() -> None:
     weights = {**state(), "a.tail.bias": np.load(buffer)}
     module = load(compiled("repeats"), weights)
     assert torch.equal(module.a.tail.bias, torch.from_numpy(weights["a.tail.bias"]))
+
+
+def test_bfloat16_goes_in_and_out() -> None:
+    """numpy has it by an extension that torch does not know."""
+    network = api.load("edition 2026\nmodel m(x: bfloat16[N, 4]) { return x -> Linear(4) }")
+    module = network.to_torch()
+    weights = {
+        tensor.name: to_array(tensor) for tensor in network.to_onnx(module).graph.initializer
+    }
+    assert_same(*(tuple(each.parameters()) for each in (network.to_torch(weights), module)))
+    x = np.array([[1.5, -2, 0.25, 3]], numpy_dtype(DType.BFLOAT16))
+    (found,) = run_torch(module, network.ir, {"x": x})
+    assert found.dtype == x.dtype
+    wanted = module(torch.tensor(x.astype(np.float32)).bfloat16()).detach()
+    assert np.array_equal(found.astype(np.float32), wanted.float().numpy())

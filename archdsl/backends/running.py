@@ -1,4 +1,4 @@
-"""Running a model once on arrays, with PyTorch or with ONNX Runtime."""
+"""Running a model once on arrays, with PyTorch or with ONNX Runtime; arrays as tensors."""
 
 # Neither torch nor onnxruntime says all of its types.
 # pyright: basic
@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from archdsl.backends.arrays import numpy_dtype
 from archdsl.diagnostics import GivenError
 from archdsl.ir.model import Model, Port
+from archdsl.ir.types import DType
+
+if TYPE_CHECKING:
+    import torch
 
 Array = np.ndarray[Any, Any]
 
@@ -71,9 +75,27 @@ def run_torch(module: Callable[..., Any], model: Model, inputs: Mapping[str, Arr
     import torch
 
     with torch.inference_mode():
-        result = module(*(torch.from_numpy(array) for array in inputs.values()))
+        result = module(*map(tensor_of, inputs.values()))
     results: Sequence[Any] = result if isinstance(result, tuple) else (result,)
-    return [each.numpy(force=True) for each in results[: len(output_names(model))]]
+    return [array_of(each) for each in results[: len(output_names(model))]]
+
+
+def tensor_of(array: Array) -> torch.Tensor:
+    """A copy of an array; torch does not know numpy's extension for bfloat16."""
+    import torch
+
+    if array.dtype == numpy_dtype(DType.BFLOAT16):
+        return torch.tensor(array.view(np.int16)).view(torch.bfloat16)
+    return torch.tensor(array)
+
+
+def array_of(tensor: torch.Tensor) -> Array:
+    """The numbers of a tensor; numpy knows bfloat16 by its extension only."""
+    import torch
+
+    if tensor.dtype is torch.bfloat16:
+        return tensor.view(torch.int16).numpy(force=True).view(numpy_dtype(DType.BFLOAT16))
+    return tensor.numpy(force=True)
 
 
 def run_onnx(source: bytes | str | PathLike[str], inputs: Mapping[str, Array]) -> list[Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -17,10 +17,10 @@ def chains(result: Trace) -> dict[str, list[str]]:
     children = containers(result.made)
     calls = _single_calls(result)
     uses = _uses(result)
+    apart = {"", *_around_weights(result, children)}
     found: dict[str, list[str]] = {}
-    for scope in sorted(children, key=lambda path: -path.count(".")):
-        if not scope:
-            continue
+    scopes = [scope for scope in children if scope not in apart]
+    for scope in sorted(scopes, key=lambda path: -path.count(".")):
         linked = _linked(scope, children[scope], calls, uses)
         if linked is not None:
             found[scope] = children[scope]
@@ -40,6 +40,18 @@ def containers(made: Mapping[str, Made]) -> dict[str, list[str]]:
             known[path] = None
             path = parent
     return {parent: list(paths) for parent, paths in children.items()}
+
+
+def _around_weights(result: Trace, children: Container[str]) -> Iterator[str]:
+    """Labelled scopes in which one of weights alone stands, which a chain has no room for."""
+    block = result.block
+    names = [weight.name for weight in block.weights]
+    for path in (*names, *(each.path for each in block.second_names)):
+        scope = owner = path.rpartition(".")[0]
+        while scope and scope not in children and scope not in result.made:
+            scope = scope.rpartition(".")[0]
+        if scope != owner:
+            yield scope
 
 
 @dataclass(frozen=True, slots=True)

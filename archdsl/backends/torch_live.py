@@ -14,6 +14,7 @@ import numpy as np
 
 from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.naming import identifier
+from archdsl.backends.running import tensor_of
 from archdsl.backends.torch_source import emit, root_class
 from archdsl.backends.weights import WeightsMismatchError, by_first_names, compare
 from archdsl.diagnostics import InternalError
@@ -153,21 +154,12 @@ def _tensors(weights: Mapping[str, Any] | str | Path) -> dict[str, torch.Tensor]
 
     if isinstance(weights, Mapping):
         return {
-            name: value if isinstance(value, torch.Tensor) else _tensor(value)
+            name: value if isinstance(value, torch.Tensor) else tensor_of(value)
             for name, value in weights.items()
         }
     from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 
     return load_file(weights)
-
-
-def _tensor(array: np.ndarray[Any, Any]) -> torch.Tensor:
-    """A copy of an array; torch does not know numpy's extension for bfloat16."""
-    import torch
-
-    if array.dtype.name == "bfloat16":
-        return torch.tensor(array.view(np.int16)).view(torch.bfloat16)
-    return torch.tensor(array)
 
 
 def _place(tensor: torch.Tensor) -> Hashable:

@@ -52,6 +52,9 @@ def empty_weight(weight: Weight, variables: Variables) -> tuple[Code, bool]:
         case "zeros" | "ones" as kind:
             return call(f"torch.{kind}", shape, keywords), True
         case "constant" if weight.dtype.is_floating:
+            if not isinstance(arguments["val"], float):
+                # What a formula gives may be an integer, and so would be all that it fills.
+                keywords["dtype"] = value_code(weight.dtype, variables)
             filled = [tuple_of(dims), value_code(arguments["val"], variables)]
             return call("torch.full", filled, keywords), True
         case "values":

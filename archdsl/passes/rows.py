@@ -14,7 +14,9 @@ from archdsl.ir.op import REGISTRY, Op
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.passes.flat_blocks import read, with_nodes
 
-_NONE, _ONE = Dim.of(0), Dim.of(1)
+_ONE = Dim.of(1)
+_PLACE = Dim.of("place")
+"""Any place along an axis: what differs from place to place is not the same for every row."""
 
 
 def in_rows(block: Block) -> Block:
@@ -84,8 +86,9 @@ def _inputs_in_rows(
     op: Op, given: Sequence[TensorType], leading: tuple[Dim, ...]
 ) -> frozenset[int] | None:
     """Which inputs have a row for each of the outputs; all others serve every row."""
-    axes = [axis for axis, size in enumerate(leading) if size != 1]
-    pieces = [op.piece(axis, _NONE, _ONE, *given) for axis in axes]
+    axes = list(range(len(leading)))
+    general = [_of_any_size(type) if type.dims[:-1] == leading else type for type in given]
+    pieces = [op.piece(axis, _PLACE, _ONE, *general) for axis in axes]
     chosen: set[int] = set()
     for place, type in enumerate(given):
         taken = [None if piece is None else piece.axes[place] for piece in pieces]
@@ -95,6 +98,12 @@ def _inputs_in_rows(
             return None
     is_same = all(piece is not None and piece.op == op for piece in pieces)
     return frozenset(chosen) if is_same else None
+
+
+def _of_any_size(type: TensorType) -> TensorType:
+    """The type with all axes but the last of any size, as what has size 1 seems to be stretched."""
+    sizes = (Dim.of(f"size{axis}") for axis in range(type.rank - 1))
+    return TensorType(type.dtype, (*sizes, type.dims[-1]), type.axes)
 
 
 def _from_the_end(op: Op, x: TensorType) -> Op:

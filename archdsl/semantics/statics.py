@@ -280,9 +280,7 @@ def _absolute(value: Evaluated) -> Evaluated:
     number = _number(value, "abs")
     if isinstance(number, Real):
         return Real(abs(number.value))
-    if number.value is None:
-        return number
-    return Dim.of(abs(number.value))
+    return maximum(number, -number)
 
 
 FUNCTIONS: dict[str, Callable[..., Evaluated]] = {
