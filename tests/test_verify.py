@@ -42,6 +42,30 @@ def test_an_export_agrees_with_its_weights_and_not_with_others(
     assert "DIFFERS" in str(other[0])
 
 
+@pytest.mark.parametrize(
+    "filled",
+    [
+        "full([N, 4], -1e999)",
+        "full([N, 4], 1)",
+        "zeros(N, 4)",
+        "where(x > 0, x, 0) -> cast(float16) -> cast(float32)",
+    ],
+)
+def test_float64_meets_no_float32_that_the_spec_makes(filled: str, tmp_path: Path) -> None:
+    network = archdsl.load(f"""\
+edition 2026
+
+model best(x: [N, 4]) -> [N, 4] {{
+  x = x -> fc: Linear(4)
+  likely, places = x -> topk(2, axis=1)
+  return scatter({filled}, places, likely, axis=1) -> softmax(axis=1)
+}}
+""")
+    path = tmp_path / "best.onnx"
+    network.save_onnx(path)
+    assert all(each.agrees for each in execution.verify(network, path, initial(network.ir, 0)))
+
+
 def test_not_a_number_never_agrees() -> None:
     assert not Comparison("y", {}, float("nan"), 0.0).agrees
 

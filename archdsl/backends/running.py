@@ -76,6 +76,32 @@ def run_torch(module: Callable[..., Any], model: Model, inputs: Mapping[str, Arr
     return [each.numpy(force=True) for each in results[: len(output_names(model))]]
 
 
+def run_torch_in_float64(
+    module: Callable[..., Any], model: Model, inputs: Mapping[str, Array]
+) -> list[Array]:
+    """As `run_torch`, with float64 also where the module itself makes float32."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    def widened(argument: Any) -> Any:
+        return torch.float64 if argument is torch.float32 else argument
+
+    class Widened(TorchFunctionMode):
+        """Every function that is told float32 is told float64."""
+
+        def __torch_function__(self, function, types, arguments=(), keywords=None):
+            named = {name: widened(value) for name, value in (keywords or {}).items()}
+            return function(*map(widened, arguments), **named)
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with Widened():
+            return run_torch(module, model, inputs)
+    finally:
+        torch.set_default_dtype(before)
+
+
 def run_onnx(source: bytes | str | PathLike[str], inputs: Mapping[str, Array]) -> list[Array]:
     """What ONNX Runtime gives for arrays, on the CPU."""
     import onnxruntime
