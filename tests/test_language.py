@@ -611,6 +611,17 @@ def test_what_failed_absorbs_what_follows() -> None:
     ) == ["unknown-name"]
 
 
+def test_a_list_of_what_failed_is_no_input_that_is_missing() -> None:
+    assert codes(
+        body("""
+            parts = [x, x -> Wrong]
+            a = concat(parts, axis=1) * 2
+            b = concat(axis=1, [parts[1]]) + x
+            c = reshape(x, [len(x), 3])
+            return a + (x -> Linear(8)) + b""")
+    ) == ["unknown-name", "static-error"]
+
+
 def test_mistakes_in_other_blocks_are_reported_with_the_way_to_them() -> None:
     result = api.check(
         "edition 2026\nblock A(k: int)(x: [N, C]) { return x -> Linear(k) -> Conv(4, 3) }\n"
