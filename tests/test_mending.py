@@ -15,6 +15,7 @@ from archdsl.ir.conditions import Compare, Condition
 from archdsl.ir.dims import Dim
 from archdsl.ir.multiples import sufficient
 from archdsl.ir.proof import Facts
+from archdsl.semantics.builder import CHAIN_LENGTH
 
 FACTS = Facts({"H": 1})
 
@@ -87,6 +88,19 @@ def test_a_skip_names_a_size_both_chains_and_the_ways_out(merge: str) -> None:
     assert demanded == "demand `require H % 4 == 0 and W % 4 == 0`"
     assert crop.startswith("or cut `a` to the size of the other: `-> Crop(0, like=…)`")
     assert resize == 'or resize `up`: `-> interpolate([H, W], mode="bilinear")`'
+
+
+def test_a_chain_is_of_the_operators_that_change_something_each_told_once() -> None:
+    norms = " -> BatchNorm -> relu" * CHAIN_LENGTH
+    found = finding(f"""
+  a = image -> conv1: Conv(8, 3, padding=1) -> conv2: Conv(16, 3, stride=2, padding=1){norms}
+  return (a -> BatchNorm) + (a -> conv3: Conv(16, 3, padding=1) -> Upsample(scale_factor=2.0))""")
+    assert [label.text for label in found.chain] == [
+        "`image` is float32[N, 3, H, W]",
+        "`Conv` gives float32[N, 8, H, W]",
+        "`Conv` gives float32[N, 16, (H + 1)//2, (W + 1)//2]",
+        "`Upsample` gives float32[N, 16, 2*((H + 1)//2), 2*((W + 1)//2)]",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def shape_error(
         f"`{name}`: {error.message}",
         span,
         label=f"applied to {shapes}" if shapes else "",
-        chain=tuple(label for chain in chains for label in chain),
+        chain=tuple(dict.fromkeys(label for chain in chains for label in chain)),
         counterexample=sizes_of(error.counterexample),
         notes=(*((error.note,) if error.note else ()), *mends.notes),
         help=(*((error.help,) if error.help else ()), *mends.help),
