@@ -125,6 +125,14 @@ def test_a_crop_begins_where_the_other_lies() -> None:
     assert not list(compile_text(program(mended, "H >= 8 and W >= 8")).check())
 
 
+def test_no_size_mends_channels_that_differ() -> None:
+    found = finding("""
+  scale = image -> global_avg_pool -> conv: Conv(2, 1)
+  return image * scale""")
+    assert "is 3 in one and 2 in the other" in found.message
+    assert found.help == ()
+
+
 def test_different_strides_are_named() -> None:
     found = finding("""
   a = image -> Conv(8, 3, stride=2, padding=1)
