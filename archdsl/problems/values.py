@@ -9,9 +9,14 @@ from archdsl.problems.words import did_you_mean
 from archdsl.source import Span
 
 
-def unknown_name(span: Span, name: str, known: Iterable[str]) -> Diagnostic:
+def unknown_name(
+    span: Span, name: str, known: Iterable[str], library: str | None = None
+) -> Diagnostic:
+    """`library` is where the standard library has a block of that name."""
     kind = "layer or block" if name[:1].isupper() else "name"
     help, fix = did_you_mean(span, name, known)
+    if library is not None:
+        help, fix = (f"it is in the standard library: `import {library} ({name})`",), None
     return Diagnostic("unknown-name", f"there is no {kind} `{name}` here", span, help=help, fix=fix)
 
 

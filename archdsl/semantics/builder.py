@@ -315,7 +315,7 @@ class BlockBuilder:
             value = self.values[index]
             node = self.producer.get(index)
             if node is None:
-                labels.append(Label(value.span, f"`{value.name}` is {value.type}"))
+                labels.append(Label(value.span, f"`{self._called(index)}` is {value.type}"))
                 break
             before = node.inputs[0] if node.inputs else None
             if before is None or not _is_same(self.values[before].type, value.type):
@@ -324,6 +324,11 @@ class BlockBuilder:
                 break
             index = before
         return tuple(reversed(labels))
+
+    def _called(self, index: int) -> str:
+        """The name of a value that no operator made: an input, or a weight."""
+        paths = (each.path for each in self.borrowed if each.value == index)
+        return self.values[index].name or next(paths, "")
 
     def node_name(self, node: Node) -> str:
         """What a node applies, as the spec names it."""
