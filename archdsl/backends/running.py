@@ -13,7 +13,7 @@ import numpy as np
 
 from archdsl.backends.arrays import numpy_dtype
 from archdsl.diagnostics import GivenError
-from archdsl.ir.model import Model, Port
+from archdsl.ir.model import Model, Port, Requirement
 
 Array = np.ndarray[Any, Any]
 
@@ -40,7 +40,7 @@ def named_inputs(model: Model, given: Mapping[str, Array]) -> dict[str, Array]:
         _check_input(model, port, given[port.name], sizes)
     for requirement in model.root.requirements:
         if not requirement.condition.evaluate(sizes):
-            raise InputsMismatchError(requirement.reason or f"{requirement.condition} is required")
+            raise InputsMismatchError(_not_met(model, requirement, sizes))
     return {name: given[name] for name in names}
 
 
@@ -59,6 +59,12 @@ def _check_input(model: Model, port: Port, array: Array, sizes: dict[str, int]) 
             raise InputsMismatchError(problem)
         if size == 0 and dim.symbol_name in set(model.root.symbols) - set(model.root.empty):
             raise InputsMismatchError(f"{problem}, and {dim.symbol_name} must be at least 1")
+
+
+def _not_met(model: Model, requirement: Requirement, sizes: Mapping[str, int]) -> str:
+    condition = requirement.condition
+    found = " and ".join(f"{name} is {sizes[name]}" for name in sorted(condition.symbols))
+    return f"{model.name} requires {condition}, but {found}: {requirement.reason}"
 
 
 def output_names(model: Model) -> list[str]:
