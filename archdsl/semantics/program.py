@@ -91,6 +91,8 @@ class Program:
         self._keys: dict[object, str | None] = {}
         self._flat_nodes: dict[str, int] = {}
         self._expanding: list[Application] = []
+        self.is_applied = False
+        """Whether a text applies the outermost block, as a preparation's is by an input."""
         self._evaluating: list[tuple[str, str]] = []
         self.spent = spent or Spent()
         self.preprocessing = preprocessing
@@ -187,7 +189,8 @@ class Program:
         """Report a problem, and through which applications of blocks it was reached."""
         if len(self.diagnostics) + 1 >= self.limits.diagnostics:
             raise self._exceeded("diagnostics", problem.diagnostic.span)
-        reached = [(item.text, item.span) for item in self._expanding[1:]]
+        applied = self._expanding if self.is_applied else self._expanding[1:]
+        reached = [(item.text, item.span) for item in applied]
         self.diagnostics.add(problems.inside(problem.diagnostic, reached))
 
     # --------------------------------------------------------------------------------- names
