@@ -642,6 +642,12 @@ def test_a_list_of_what_failed_is_no_input_that_is_missing() -> None:
             " at least 3; it is given 2",
             None,
         ),
+        (
+            "a = N / 2\nreturn x",
+            "this has no value: the size N is not known at compile time; as a tensor it is"
+            " `full([], N)`",
+            None,
+        ),
         ("a, b = [1, 2, 3]\nreturn x", "a list of 3 can't be bound to 2 names", None),
         (
             "a, b = scan e over x(axis=1) carry h = zeros(1) { h = h + 1 }\nreturn x",

@@ -95,7 +95,11 @@ def test_running_gives_outputs_by_name(network: archdsl.Network, tmp_path: Path)
         (np.zeros((2, 3, 5, 5), np.float32), (2, 4), "but is float32[2, 3, 5, 5]"),
         (np.zeros((2, 5, 5), np.float32), (2, 4), "`image` must be float32[N, 1, H, W]"),
         (np.zeros((2, 1, 5, 5), np.float32), (3, 4), "while N is 2 elsewhere"),
-        (np.zeros((2, 1, 2, 5), np.float32), (2, 4), "requires H >= 3 and W >= 3, but H is 2 and W is 5"),
+        (
+            np.zeros((2, 1, 2, 5), np.float32),
+            (2, 4),
+            "requires H >= 3 and W >= 3, but H is 2 and W is 5",
+        ),
     ],
 )
 def test_wrong_inputs_are_refused_with_a_reason(

@@ -132,7 +132,9 @@ def as_float(value: Number) -> float:
     if isinstance(value, Real):
         return value.value
     if value.value is None:
-        raise StaticError(f"the size {value} is not known at compile time")
+        raise StaticError(
+            f"the size {value} is not known at compile time; as a tensor it is `full([], {value})`"
+        )
     return float(value.value)
 
 
