@@ -648,6 +648,37 @@ def test_a_list_of_what_failed_is_no_input_that_is_missing() -> None:
             " `full([], N)`",
             None,
         ),
+        (
+            "return x.softmax(1)",
+            "no layer above has a weight `x.softmax`",
+            "no dot leads to an operator: write `x -> softmax`",
+        ),
+        (
+            "return cat(x, x, axis=0)",
+            "there is no name `cat` here",
+            "it is called `concat` here",
+        ),
+        (
+            "return x -> Linear(4, bias=None)",
+            "there is no layer or block `None` here",
+            "did you mean `none`, `ones` or `ne`?",
+        ),
+        ("return x -> mean(dim=1)", "`mean` has no argument `dim`", "did you mean `axis`?"),
+        (
+            "return x -> LayerNorm(4)",
+            "`LayerNorm`: the last 4 axes cannot be normalised: float32[N, 4] has 2",
+            "the width is inferred; a number says over how many axes",
+        ),
+        (
+            "return sum([x, x])",
+            "this has no value: of tensors there are `add`, `mul`, `maximum` and `minimum`",
+            None,
+        ),
+        (
+            "return x[0]",
+            "`[]` does not apply to a tensor",
+            "one place of an axis is `x -> select(axis=0, index=0)`, several are a `slice`",
+        ),
         ("a, b = [1, 2, 3]\nreturn x", "a list of 3 can't be bound to 2 names", None),
         (
             "a, b = scan e over x(axis=1) carry h = zeros(1) { h = h + 1 }\nreturn x",

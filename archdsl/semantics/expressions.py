@@ -149,7 +149,7 @@ class Expressions:
         if node.text in ELEMENT_TYPES:
             return Text(node.text)
         known = {*env.names(), *env.file.names(), *REGISTRY, *statics.FUNCTIONS, *QUESTIONS}
-        known |= ELEMENT_TYPES
+        known |= ELEMENT_TYPES | {"true", "false", "none"}
         library = library_blocks().get(node.text)
         raise Problem(problems.unknown_name(node.span, node.text, known, library))
 
