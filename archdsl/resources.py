@@ -9,6 +9,7 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
 _MODEL = re.compile(r"^model +([A-Za-z_]\w*)", re.MULTILINE | re.ASCII)
+_BLOCK = re.compile(r"^(?:block|cell) +([A-Za-z_]\w*)", re.MULTILINE | re.ASCII)
 
 
 @cache
@@ -42,6 +43,16 @@ def spec_files() -> list[Path]:
 def shipped_models() -> dict[str, Path]:
     """The file of every shipped model, by the model's name: what a line begins with `model`."""
     return {name: path for path in spec_files() for name in _MODEL.findall(path.read_text("utf-8"))}
+
+
+@cache
+def library_blocks() -> dict[str, str]:
+    """What the standard library has each of its blocks in, such as `std.vision`."""
+    return {
+        name: f"{path.parent.name}.{path.stem}"
+        for path in sorted((specs_folder() / "std").glob("*.arch"))
+        for name in _BLOCK.findall(path.read_text("utf-8"))
+    }
 
 
 def _explanations_folder() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from archdsl import api
+from archdsl.diagnostics import Diagnostic
 from archdsl.ir.model import Model
 from archdsl.passes.state import state
 
@@ -15,6 +16,11 @@ def compiled(text: str) -> Model:
 
 def codes(text: str) -> list[str]:
     return [diagnostic.code for diagnostic in api.check(f"edition 2026\n{text}").diagnostics]
+
+
+def problem(text: str) -> Diagnostic:
+    (found,) = api.check(f"edition 2026\n{text}").diagnostics
+    return found
 
 
 def weights(text: str) -> list[str]:
@@ -616,6 +622,125 @@ def test_what_failed_absorbs_what_follows() -> None:
             d = concat(a, b, c, axis=1) -> add { p: Linear(4); q: identity }
             return sum(d, axis=a) * d.weight + d[0]""")
     ) == ["unknown-name"]
+
+
+def test_a_list_of_what_failed_is_no_input_that_is_missing() -> None:
+    assert codes(
+        body("""
+            parts = [x, x -> Wrong]
+            a = concat(parts, axis=1) * 2
+            b = concat(axis=1, [parts[1]]) + x
+            c = reshape(x, [len(x), 3])
+            return a + (x -> Linear(8)) + b""")
+    ) == ["unknown-name", "static-error"]
+
+
+@pytest.mark.parametrize(
+    ("statements", "message", "help"),
+    [
+        (
+            "return x -> Normalize([0.5], [0.5])",
+            "there is no layer or block `Normalize` here",
+            "it is in the standard library: `import std.vision (Normalize)`",
+        ),
+        (
+            "return x -> scaled_dot_product_attention(x)",
+            "`scaled_dot_product_attention` takes inputs: 4 (query, key, value, attn_mask),"
+            " at least 3; it is given 2",
+            None,
+        ),
+        (
+            "a = N / 2\nreturn x",
+            "this has no value: the size N is not known at compile time; as a tensor it is"
+            " `full([], N)`",
+            None,
+        ),
+        (
+            "return x.softmax(1)",
+            "no layer above has a weight `x.softmax`",
+            "no dot leads to an operator: write `x -> softmax`",
+        ),
+        (
+            "return cat(x, x, axis=0)",
+            "there is no name `cat` here",
+            "it is called `concat` here",
+        ),
+        (
+            "return x -> Linear(4, bias=None)",
+            "there is no layer or block `None` here",
+            "did you mean `none`, `ones` or `ne`?",
+        ),
+        ("return x -> mean(dim=1)", "`mean` has no argument `dim`", "did you mean `axis`?"),
+        (
+            "return x -> LayerNorm(4)",
+            "`LayerNorm`: the last 4 axes cannot be normalised: float32[N, 4] has 2",
+            "the width is inferred; a number says over how many axes",
+        ),
+        (
+            "return sum([x, x])",
+            "this has no value: of tensors there are `add`, `mul`, `maximum` and `minimum`",
+            None,
+        ),
+        (
+            "return x[0]",
+            "`[]` does not apply to a tensor",
+            "one place of an axis is `x -> select(axis=0, index=0)`, several are a `slice`",
+        ),
+        ("a, b = [1, 2, 3]\nreturn x", "a list of 3 can't be bound to 2 names", None),
+        (
+            "a, b = scan e over x(axis=1) carry h = zeros(1) { h = h + 1 }\nreturn x",
+            "a tensor can't be bound to 2 names",
+            None,
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_what_mends_it(
+    statements: str, message: str, help: str | None
+) -> None:
+    found = problem(body(statements))
+    assert found.message == message
+    assert found.help == (() if help is None else (help,))
+
+
+@pytest.mark.parametrize(
+    ("layer", "declared"),
+    [
+        ("Conv(C, 3, stride=step, padding=1)", "ceildiv(H, step)"),
+        ("max_pool(step)", "H // step"),
+        ("Conv(C, 3, padding=1) -> Conv(C, 2)", "H - 1"),
+    ],
+)
+def test_a_result_without_its_stride_is_mended_for_every_stride(layer: str, declared: str) -> None:
+    found = problem(f"""
+block Part(step: int, width: int = 2)(x: [N, C, H, W]) -> [N, C, H, W] {{ x -> {layer} }}
+model m(x: [N, 2, H, W]) -> [N, 2, H2, W2] {{
+  require H >= 3 and W >= 3
+  return x -> Part(3)
+}}
+""")
+    assert found.help == (f"declare `{declared}`",)
+
+
+def test_a_result_of_another_type_is_shown_where_it_is_returned() -> None:
+    found = problem("model m(x: [N, 4]) -> int64[N] {\n  return x -> max(axis=1)\n}")
+    assert [label.text for label in found.related] == ["returns float32[N]"]
+
+
+def test_a_weight_is_named_by_its_path_in_what_made_a_size() -> None:
+    found = problem(body("y = x -> norm: LayerNorm\nreturn linear(y, norm.weight)"))
+    assert "`norm.weight` is float32[4]" in [label.text for label in found.chain]
+
+
+def test_what_was_required_is_told_with_the_numbers_it_failed_for() -> None:
+    found = problem("""
+block Heads(heads: int, rate: float = 0.5)(x: [B, D]) -> [B, D] {
+  require D % heads == 0 and rate < 1
+  return x
+}
+model m(x: [B, 8]) -> [B, 8] { x -> Heads(3) }
+""")
+    assert found.message == "`D % heads == 0 and rate < 1` does not hold"
+    assert found.notes == ("D is 8, heads is 3, rate is 0.5",)
 
 
 def test_mistakes_in_other_blocks_are_reported_with_the_way_to_them() -> None:

@@ -15,6 +15,7 @@ from archdsl.ir.conditions import Compare, Condition
 from archdsl.ir.dims import Dim
 from archdsl.ir.multiples import sufficient
 from archdsl.ir.proof import Facts
+from archdsl.semantics.builder import CHAIN_LENGTH
 
 FACTS = Facts({"H": 1})
 
@@ -89,6 +90,19 @@ def test_a_skip_names_a_size_both_chains_and_the_ways_out(merge: str) -> None:
     assert resize == 'or resize `up`: `-> interpolate([H, W], mode="bilinear")`'
 
 
+def test_a_chain_is_of_the_operators_that_change_something_each_told_once() -> None:
+    norms = " -> BatchNorm -> relu" * CHAIN_LENGTH
+    found = finding(f"""
+  a = image -> conv1: Conv(8, 3, padding=1) -> conv2: Conv(16, 3, stride=2, padding=1){norms}
+  return (a -> BatchNorm) + (a -> conv3: Conv(16, 3, padding=1) -> Upsample(scale_factor=2.0))""")
+    assert [label.text for label in found.chain] == [
+        "`image` is float32[N, 3, H, W]",
+        "`Conv` gives float32[N, 8, H, W]",
+        "`Conv` gives float32[N, 16, (H + 1)//2, (W + 1)//2]",
+        "`Upsample` gives float32[N, 16, 2*((H + 1)//2), 2*((W + 1)//2)]",
+    ]
+
+
 @pytest.mark.parametrize(
     ("require", "merge"),
     [
@@ -109,6 +123,14 @@ def test_a_crop_begins_where_the_other_lies() -> None:
     assert found.help[0].startswith("cut `image` to the size of the other: `-> Crop(2, like=…)`")
     mended = body.replace("concat(image,", "concat(image -> Crop(2, like=x),")
     assert not list(compile_text(program(mended, "H >= 8 and W >= 8")).check())
+
+
+def test_no_size_mends_channels_that_differ() -> None:
+    found = finding("""
+  scale = image -> global_avg_pool -> conv: Conv(2, 1)
+  return image * scale""")
+    assert "is 3 in one and 2 in the other" in found.message
+    assert found.help == ()
 
 
 def test_different_strides_are_named() -> None:

@@ -116,6 +116,18 @@ def test_what_prepares_no_input_is_refused(signature: str, code: str) -> None:
     assert [each.code for each in found] == [code]
 
 
+def test_a_mistake_in_a_preparation_is_shown_where_that_is_declared() -> None:
+    """torchvision refuses such sides as well."""
+    with pytest.raises(ValueError, match="must be strictly greater"):
+        torchvision.transforms.Resize(256, max_size=224)(torch.zeros(3, 300, 400))
+    text = written("(image: [N, 3, H, W] from Photograph(256, 224)) -> [N, 3, H, W]")
+    (problem,) = api.check(text).diagnostics
+    assert problem.code == "requirement-failed"
+    declared = problem.related[-1]
+    assert declared.text == "reached through `Photograph(shorter=256, longest=224, crop=0)`"
+    assert text[declared.span.start : declared.span.end] == "Photograph(256, 224)"
+
+
 def test_only_models_have_prepared_inputs() -> None:
     text = written("(image: [N, 3, H, W])", blocks="block B(x: [N] from ReLU) { return x }")
     assert [each.code for each in api.check(text).diagnostics] == ["bad-preparation"]

@@ -81,6 +81,21 @@ def test_a_transform_tells_in_json(spec: str) -> None:
     assert archdsl.load(told["text"]).expanded() == told["text"]
 
 
+def test_of_many_weights_that_are_left_out_a_few_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "norms.arch"
+    path.write_text("""\
+edition 2026
+model norms(x: [N, 3, H, W]) -> [N, 3, H, W] {
+  x -> repeat 6 { Conv(3, 1) -> BatchNorm }
+}
+""")
+    result = invoke("transform", "fuse_batch_norm", path)
+    paths = ", ".join(f"{place}.num_batches_tracked" for place in (1, 3, 5, 7))
+    assert f"note: of no use any more: {paths}, … (6 in all)\n" in result.stderr
+    told = json.loads(invoke("transform", "fuse_batch_norm", path, "--json").stdout)
+    assert len(told["dropped"]) == 6
+
+
 def test_without_torch_a_transform_is_compared_in_onnx(
     spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,30 @@ def test_an_export_agrees_with_its_weights_and_not_with_others(
     assert "DIFFERS" in str(other[0])
 
 
+@pytest.mark.parametrize(
+    "filled",
+    [
+        "full([N, 4], -1e999)",
+        "full([N, 4], 1)",
+        "zeros(N, 4)",
+        "where(x > 0, x, 0) -> cast(float16) -> cast(float32)",
+    ],
+)
+def test_float64_meets_no_float32_that_the_spec_makes(filled: str, tmp_path: Path) -> None:
+    network = archdsl.load(f"""\
+edition 2026
+
+model best(x: [N, 4]) -> [N, 4] {{
+  x = x -> fc: Linear(4)
+  likely, places = x -> topk(2, axis=1)
+  return scatter({filled}, places, likely, axis=1) -> softmax(axis=1)
+}}
+""")
+    path = tmp_path / "best.onnx"
+    network.save_onnx(path)
+    assert all(each.agrees for each in execution.verify(network, path, initial(network.ir, 0)))
+
+
 def test_not_a_number_never_agrees() -> None:
     assert not Comparison("y", {}, float("nan"), 0.0).agrees
 
@@ -71,7 +95,11 @@ def test_running_gives_outputs_by_name(network: archdsl.Network, tmp_path: Path)
         (np.zeros((2, 3, 5, 5), np.float32), (2, 4), "but is float32[2, 3, 5, 5]"),
         (np.zeros((2, 5, 5), np.float32), (2, 4), "`image` must be float32[N, 1, H, W]"),
         (np.zeros((2, 1, 5, 5), np.float32), (3, 4), "while N is 2 elsewhere"),
-        (np.zeros((2, 1, 2, 5), np.float32), (2, 4), "H >= 3"),
+        (
+            np.zeros((2, 1, 2, 5), np.float32),
+            (2, 4),
+            "requires H >= 3 and W >= 3, but H is 2 and W is 5",
+        ),
     ],
 )
 def test_wrong_inputs_are_refused_with_a_reason(

@@ -13,7 +13,7 @@ import numpy as np
 
 from archdsl.backends.arrays import numpy_dtype
 from archdsl.diagnostics import GivenError
-from archdsl.ir.model import Model, Port
+from archdsl.ir.model import Model, Port, Requirement
 from archdsl.ir.types import DType
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def named_inputs(model: Model, given: Mapping[str, Array]) -> dict[str, Array]:
         _check_input(model, port, given[port.name], sizes)
     for requirement in model.root.requirements:
         if not requirement.condition.evaluate(sizes):
-            raise InputsMismatchError(requirement.reason or f"{requirement.condition} is required")
+            raise InputsMismatchError(_not_met(model, requirement, sizes))
     return {name: given[name] for name in names}
 
 
@@ -63,6 +63,12 @@ def _check_input(model: Model, port: Port, array: Array, sizes: dict[str, int]) 
             raise InputsMismatchError(problem)
         if size == 0 and dim.symbol_name in set(model.root.symbols) - set(model.root.empty):
             raise InputsMismatchError(f"{problem}, and {dim.symbol_name} must be at least 1")
+
+
+def _not_met(model: Model, requirement: Requirement, sizes: Mapping[str, int]) -> str:
+    condition = requirement.condition
+    found = " and ".join(f"{name} is {sizes[name]}" for name in sorted(condition.symbols))
+    return f"{model.name} requires {condition}, but {found}: {requirement.reason}"
 
 
 def output_names(model: Model) -> list[str]:
@@ -96,6 +102,32 @@ def array_of(tensor: torch.Tensor) -> Array:
     if tensor.dtype is torch.bfloat16:
         return tensor.view(torch.int16).numpy(force=True).view(numpy_dtype(DType.BFLOAT16))
     return tensor.numpy(force=True)
+
+
+def run_torch_in_float64(
+    module: Callable[..., Any], model: Model, inputs: Mapping[str, Array]
+) -> list[Array]:
+    """As `run_torch`, with float64 also where the module itself makes float32."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    def widened(argument: Any) -> Any:
+        return torch.float64 if argument is torch.float32 else argument
+
+    class Widened(TorchFunctionMode):
+        """Every function that is told float32 is told float64."""
+
+        def __torch_function__(self, function, types, arguments=(), keywords=None):
+            named = {name: widened(value) for name, value in (keywords or {}).items()}
+            return function(*map(widened, arguments), **named)
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with Widened():
+            return run_torch(module, model, inputs)
+    finally:
+        torch.set_default_dtype(before)
 
 
 def run_onnx(source: bytes | str | PathLike[str], inputs: Mapping[str, Array]) -> list[Array]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archdsl.backends.arrays import numpy_dtype
-from archdsl.backends.running import output_names, run_onnx, run_torch
+from archdsl.backends.running import output_names, run_onnx, run_torch, run_torch_in_float64
 from archdsl.diagnostics import GivenError
 from archdsl.ir.conditions import Condition
 from archdsl.ir.model import Model
@@ -58,7 +58,7 @@ def verify(path: str | PathLike[str], model: Model, module: nn.Module) -> list[C
     for turn, sizes in enumerate(_trials(model)):
         inputs = _random_inputs(model, sizes, np.random.default_rng(turn))
         wide = {name: _widened(array) for name, array in inputs.items()}
-        exact = _run_double(double, model, wide)
+        exact = run_torch_in_float64(double, model, wide)
         ours, theirs = run_onnx(path, inputs), run_torch(single, model, inputs)
         comparisons += [
             Comparison(name, sizes, _error(ours[place], y), _error(theirs[place], y))
@@ -85,7 +85,7 @@ def compare(
     for turn, sizes in enumerate(_trials(old, where)):
         inputs = _random_inputs(old, sizes, np.random.default_rng(turn))
         wide = {name: _widened(array) for name, array in inputs.items()}
-        exact = _run_double(double, old, wide)
+        exact = run_torch_in_float64(double, old, wide)
         ours, theirs = run_torch(changed, new, inputs), run_torch(single, old, inputs)
         comparisons += [
             Comparison(name, sizes, _error(_place(ours[at], y), y), _error(theirs[at], y))
@@ -107,18 +107,6 @@ def compare_onnx(
             for place, (name, y) in enumerate(zip(output_names(old), theirs, strict=True))
         ]
     return comparisons
-
-
-def _run_double(module: nn.Module, model: Model, inputs: Mapping[str, Array]) -> list[Array]:
-    """As `run_torch`, with float64 also for tensors that the module makes from nothing."""
-    import torch
-
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        return run_torch(module, model, inputs)
-    finally:
-        torch.set_default_dtype(before)
 
 
 def _error(found: Array, exact: Array) -> float:

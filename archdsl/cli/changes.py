@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 
 from archdsl.cli import options
 from archdsl.cli.failures import FINDINGS, Command, write_json
 from archdsl.cli.loading import Pairs, load, table, tell, unknown, write
+
+MOST_NAMED: Final = 4
+"""Of weights that are left out, as of a norm in every layer, so many are named."""
 
 
 @click.command(cls=Command)
@@ -59,7 +64,8 @@ def transform(
     text, dropped = change.network.expanded(), list(change.dropped)
     where = " and ".join(map(str, change.where))
     same = [f"the outputs are the same where {where}"] if where else []
-    tell([*change.notes, *same, *(f"{path} has no use any more" for path in dropped)])
+    unused = [f"of no use any more: {_some(dropped)}"] if dropped else []
+    tell([*change.notes, *same, *unused])
     click.echo("\n".join(map(str, comparisons)), err=True)
     if agrees and weights_out is not None:
         execution.save_weights(weights_out, execution.mapped(change, given))
@@ -80,3 +86,8 @@ def transforms(as_json: bool) -> None:
     from archdsl.passes.transforms import TRANSFORMS, sentence
 
     table({name: sentence(name) for name in TRANSFORMS}, as_json)
+
+
+def _some(paths: Sequence[str]) -> str:
+    named = ", ".join(paths[:MOST_NAMED])
+    return named if len(paths) <= MOST_NAMED else f"{named}, … ({len(paths)} in all)"

@@ -14,10 +14,13 @@ def known_width(x: TensorType, axis: int, what: str) -> int:
     """The size of an axis that weights are as wide as; it must be a known, positive number."""
     width = x.dims[axis].value
     if width is None:
+        help = "give this axis a number where the tensor is declared"
+        if x.dims[axis].symbol_name is None:
+            help = "fix the sizes of the input, as with `--dim H=224`, or pool to one size before"
         raise ShapeError(
             f"the {what} must be a known number, because weights have that size,"
             f" but axis {axis % x.rank} of {x} is {x.dims[axis]}",
-            help="give this axis a number where the tensor is declared",
+            help=help,
             inputs=(0,),
         )
     if width < 1:

@@ -425,7 +425,9 @@ def _expect_trailing(x: TensorType, axes: int) -> None:
     x.expect_floating()
     if axes > x.rank:
         raise ShapeError(
-            f"the last {axes} axes cannot be normalised: {x} has {x.rank}", attribute="axes"
+            f"the last {axes} axes cannot be normalised: {x} has {x.rank}",
+            help="the width is inferred; a number says over how many axes",
+            attribute="axes",
         )
     for axis in range(x.rank - axes, x.rank):
         known_width(x, axis, "normalised size")

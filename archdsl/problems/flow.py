@@ -115,7 +115,7 @@ def share_needs_one_layer(span: Span) -> Diagnostic:
 
 
 def unknown_argument(span: Span, name: str, key: str, known: Sequence[str]) -> Diagnostic:
-    help, _ = did_you_mean(span, key, known)
+    help, _ = did_you_mean(span, "axis" if key == "dim" else key, known)
     taken = (f"it takes {listed([f'`{k}`' for k in known])}",) if known else ("it takes none",)
     return Diagnostic(
         "unknown-argument", f"`{name}` has no argument `{key}`", span, help=help or taken

@@ -51,9 +51,15 @@ def result_training_differs(span: Span, declared: bool) -> Diagnostic:
     return Diagnostic("result-training-differs", f"this result is marked `training` {where}", span)
 
 
-def wrong_result_dtype(span: Span, declared: str, actual: TensorType) -> Diagnostic:
+def wrong_result_dtype(
+    span: Span, declared_span: Span, declared: str, actual: TensorType
+) -> Diagnostic:
     return Diagnostic(
-        "dtype-mismatch", f"the result is declared as {declared}, but is {actual}", span
+        "dtype-mismatch",
+        f"the result is declared as {declared}, but is {actual}",
+        declared_span,
+        label="declared here",
+        related=(Label(span, f"returns {actual}"),),
     )
 
 

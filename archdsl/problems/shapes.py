@@ -99,7 +99,7 @@ def shape_error(
         f"`{name}`: {error.message}",
         span,
         label=f"applied to {shapes}" if shapes else "",
-        chain=tuple(label for chain in chains for label in chain),
+        chain=tuple(dict.fromkeys(label for chain in chains for label in chain)),
         counterexample=sizes_of(error.counterexample),
         notes=(*((error.note,) if error.note else ()), *mends.notes),
         help=(*((error.help,) if error.help else ()), *mends.help),
@@ -112,8 +112,13 @@ def too_many_axes(span: Span, name: str, count: int, most: int) -> Diagnostic:
     )
 
 
-def wrong_input_count(span: Span, name: str, names: Sequence[str], count: int) -> Diagnostic:
+def wrong_input_count(
+    span: Span, name: str, names: Sequence[str], count: int, needed: int | None = None
+) -> Diagnostic:
+    """`needed` is how many there must be, if that is not all."""
     wanted = f"{len(names)} ({', '.join(names)})" if names else "none"
+    if needed is not None and needed < len(names):
+        wanted = f"{wanted}, at least {needed}"
     return Diagnostic(
         "wrong-input-count", f"`{name}` takes inputs: {wanted}; it is given {count}", span
     )
@@ -199,9 +204,17 @@ def shared_weights_differ(
     )
 
 
-def requirement_failed(span: Span, message: str | None) -> Diagnostic:
-    text = message or "this requirement does not hold"
-    return Diagnostic("requirement-failed", text, span, label="required here")
+def requirement_failed(
+    span: Span, message: str | None, condition: str, values: Mapping[str, str]
+) -> Diagnostic:
+    told = ", ".join(f"{name} is {value}" for name, value in values.items())
+    return Diagnostic(
+        "requirement-failed",
+        message or f"`{condition}` does not hold",
+        span,
+        label="required here",
+        notes=(told,) if told else (),
+    )
 
 
 def requirement_not_met(

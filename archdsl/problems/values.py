@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from archdsl.diagnostics import Diagnostic, Label
 from archdsl.problems.words import did_you_mean
 from archdsl.source import Span
 
+_ELSEWHERE: Final = {
+    "cat": "it is called `concat` here",
+    "range": "loops count as in `for i in 0..n { … }`",
+    "view": "it is called `reshape` here",
+}
+"""What names that Python and PyTorch have are here."""
 
-def unknown_name(span: Span, name: str, known: Iterable[str]) -> Diagnostic:
+
+def unknown_name(
+    span: Span, name: str, known: Iterable[str], library: str | None = None
+) -> Diagnostic:
+    """`library` is where the standard library has a block of that name."""
     kind = "layer or block" if name[:1].isupper() else "name"
     help, fix = did_you_mean(span, name, known)
+    if name in _ELSEWHERE:
+        help, fix = (_ELSEWHERE[name],), None
+    if library is not None:
+        help, fix = (f"it is in the standard library: `import {library} ({name})`",), None
     return Diagnostic("unknown-name", f"there is no {kind} `{name}` here", span, help=help, fix=fix)
 
 
@@ -24,8 +39,13 @@ def no_such_attribute(span: Span, name: str) -> Diagnostic:
     )
 
 
-def unknown_weight(span: Span, path: str, known: Sequence[str]) -> Diagnostic:
+def unknown_weight(
+    span: Span, path: str, known: Sequence[str], operator: str | None = None
+) -> Diagnostic:
+    """`operator` is what the path ends with, if that is one: `x.transpose`, `nn.Linear`."""
     help, fix = did_you_mean(span, path, known)
+    if operator is not None:
+        help, fix = (f"no dot leads to an operator: write `x -> {operator}`",), None
     return Diagnostic(
         "unknown-weight",
         f"no layer above has a weight `{path}`",
@@ -44,7 +64,14 @@ def wrong_kind(span: Span, wanted: str, found: str) -> Diagnostic:
 
 
 def wrong_operand(span: Span, operator: str, found: str) -> Diagnostic:
-    return Diagnostic("wrong-operand", f"`{operator}` does not apply to {found}", span)
+    is_place = operator == "[]" and found == "a tensor"
+    help = "one place of an axis is `x -> select(axis=0, index=0)`, several are a `slice`"
+    return Diagnostic(
+        "wrong-operand",
+        f"`{operator}` does not apply to {found}",
+        span,
+        help=(help,) if is_place else (),
+    )
 
 
 def not_constant(span: Span, size: str) -> Diagnostic:

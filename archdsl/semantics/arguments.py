@@ -162,7 +162,7 @@ class Arguments:
                 value = self._unnamed(prepared, named, argument.value, env, piped)
             else:
                 value = self._named(prepared.template, name, argument.value, env)
-            if isinstance(value, Unknown):
+            if _has_failed(value):
                 prepared.failed = True
             elif name is None:
                 for item in _several(value):
@@ -245,6 +245,13 @@ class Arguments:
             else:
                 keywords[argument.name.text] = given
         return Initialiser(initialiser(node.function.text, positional, keywords, node.span))
+
+
+def _has_failed(value: Evaluated) -> bool:
+    """Whether an argument, or an item of it, was reported where it was made."""
+    if isinstance(value, Items):
+        return any(map(_has_failed, value.values))
+    return isinstance(value, Unknown)
 
 
 def _several(value: Evaluated) -> tuple[Evaluated, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from archdsl import problems
@@ -11,7 +11,7 @@ from archdsl.ir.dims import Dim, DimOverflow, DimTooComplex
 from archdsl.ir.model import Frame
 from archdsl.semantics.builder import BlockBuilder
 from archdsl.semantics.calls import Calls
-from archdsl.semantics.demands import condition_of
+from archdsl.semantics.demands import condition_of, names_in
 from archdsl.semantics.expressions import Expressions
 from archdsl.semantics.foresight import PASS_COST, STATEMENT_COST, least_of_loop
 from archdsl.semantics.pipelines import Pipelines
@@ -22,12 +22,14 @@ from archdsl.semantics.values import (
     Evaluated,
     Instance,
     Items,
+    Real,
     Template,
     Tensor,
     Tensors,
     Unknown,
     as_operand,
     describe,
+    shown,
 )
 from archdsl.semantics.weights import Weights
 from archdsl.source import Span
@@ -180,7 +182,8 @@ class Body:
             case _:
                 raise Problem(problems.cannot_unpack(statement.span, describe(value), count))
         if len(parts) != count:
-            raise Problem(problems.cannot_unpack(statement.span, describe(value), count))
+            found = f"a list of {len(parts)}" if isinstance(value, Items) else describe(value)
+            raise Problem(problems.cannot_unpack(statement.span, found, count))
         return parts
 
     # ------------------------------------------------------------------------- control flow
@@ -282,16 +285,24 @@ class Body:
         if condition is None:
             return
         message = self.program.message(self, statement, env)
+        text = self.program.text_of(statement.condition.span)
+        failed = problems.requirement_failed(statement.span, message, text, _told(statement, env))
         if condition is False:
-            raise Problem(problems.requirement_failed(statement.span, message))
+            raise Problem(failed)
         if isinstance(condition, Condition):
-            reason = message or self.program.text_of(statement.condition.span)
+            reason = message or text
             self.required.append(condition)
             facts = self.builder.facts
             is_known = facts.prove(condition).proved
             if not is_known and facts.prove(condition.negated()).proved:
-                raise Problem(problems.requirement_failed(statement.span, message))
+                raise Problem(failed)
             self.builder.require(condition, reason, statement.span)
+
+
+def _told(statement: ast.Require, env: Environment) -> Mapping[str, str]:
+    """The numbers that a condition names."""
+    values = ((name, env.find(name)) for name in sorted(names_in(statement.condition)))
+    return {name: shown(value) for name, value in values if isinstance(value, Dim | Real)}
 
 
 def assigned_names(statements: Sequence[ast.Statement]) -> set[str]:

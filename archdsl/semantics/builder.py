@@ -308,25 +308,37 @@ class BlockBuilder:
     # ------------------------------------------------------------------------------ reasons
 
     def chain(self, tensor: Tensor) -> tuple[Label, ...]:
-        """The last operators that made a tensor's shape, in the order they ran."""
+        """The last operators that made a tensor's type another, in the order they ran."""
         labels: list[Label] = []
         index = tensor.index
         while len(labels) < CHAIN_LENGTH:
             value = self.values[index]
             node = self.producer.get(index)
             if node is None:
-                labels.append(Label(value.span, f"`{value.name}` is {value.type}"))
+                labels.append(Label(value.span, f"`{self._called(index)}` is {value.type}"))
                 break
-            labels.append(Label(node.span, f"{self.node_name(node)} gives {value.type}"))
-            if not node.inputs:
+            before = node.inputs[0] if node.inputs else None
+            if before is None or not _is_same(self.values[before].type, value.type):
+                labels.append(Label(node.span, f"{self.node_name(node)} gives {value.type}"))
+            if before is None:
                 break
-            index = node.inputs[0]
+            index = before
         return tuple(reversed(labels))
+
+    def _called(self, index: int) -> str:
+        """The name of a value that no operator made: an input, or a weight."""
+        paths = (each.path for each in self.borrowed if each.value == index)
+        return self.values[index].name or next(paths, "")
 
     def node_name(self, node: Node) -> str:
         """What a node applies, as the spec names it."""
         name = node.called if node.block is None else self.block_names.get(node.block, "")
         return f"`{name}`"
+
+
+def _is_same(one: TensorType, other: TensorType) -> bool:
+    """Whether two types differ in the names of axes at most."""
+    return one.dtype == other.dtype and one.dims == other.dims
 
 
 def _renamed(node: Node, sizes: Mapping[str, Dim]) -> Node:

@@ -306,7 +306,10 @@ class Calls:
         needed = operator.required_inputs()
         variadic = any(name.startswith("*") for name in names)
         if count < needed or (count > len(names) and not variadic):
-            raise Problem(problems.wrong_input_count(template.span, template.name, names, count))
+            fewest = None if variadic else needed
+            raise Problem(
+                problems.wrong_input_count(template.span, template.name, names, count, fewest)
+            )
 
     def _infer(
         self, op: Op, template: Template, types: list[TensorType], tensors: list[Tensor]

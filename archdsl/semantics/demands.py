@@ -76,7 +76,7 @@ def _comparison(
 def predicate_of(body: Body, node: ast.Expression, env: Environment) -> Evaluated:
     """A condition on places along axes: names that mean nothing else are names of axes."""
     inner = Environment(env.file, env, {}, env.symbols)
-    for name in _names(node):
+    for name in names_in(node):
         known = env.find(name) is not None or name in statics.FUNCTIONS
         if not known and body.program.declared(name, env.file) is None:
             inner.variables[name] = Dim.symbol(name)
@@ -97,7 +97,7 @@ def is_condition(node: ast.Expression) -> bool:
     return isinstance(node, ast.Chain) and node.rest[0][0] in operators
 
 
-def _names(node: ast.Expression) -> set[str]:
+def names_in(node: ast.Expression) -> set[str]:
     """The names in an expression of arithmetic and comparisons."""
     found: set[str] = set()
     pending: list[ast.Expression] = [node]

@@ -10,6 +10,7 @@ from archdsl import problems
 from archdsl.ir.dims import Dim, DimOverflow, DimTooComplex
 from archdsl.ir.op import REGISTRY
 from archdsl.ir.types import DType
+from archdsl.resources import library_blocks
 from archdsl.semantics import statics
 from archdsl.semantics.initialisers import INITIALISERS, initialiser
 from archdsl.semantics.places import QUESTIONS
@@ -148,8 +149,9 @@ class Expressions:
         if node.text in ELEMENT_TYPES:
             return Text(node.text)
         known = {*env.names(), *env.file.names(), *REGISTRY, *statics.FUNCTIONS, *QUESTIONS}
-        known |= ELEMENT_TYPES
-        raise Problem(problems.unknown_name(node.span, node.text, known))
+        known |= ELEMENT_TYPES | {"true", "false", "none"}
+        library = library_blocks().get(node.text)
+        raise Problem(problems.unknown_name(node.span, node.text, known, library))
 
     def _attribute(self, node: ast.Attribute, env: Environment) -> Evaluated:
         """`embedding.weight`: a weight of a labelled layer or of a bound instance."""

@@ -304,7 +304,9 @@ def _alone(body: Body, template: Template, kept: Mapping[str, Dim]) -> Block | N
     block = template.target
     assert isinstance(block, BlockDefinition)
     fixed = {name: dim.value for name, dim in kept.items() if dim.value is not None}
-    model = body.program.another().model(block, template, block.name, "", fixed)
+    program = body.program.another()
+    program.is_applied = True
+    model = program.model(block, template, block.name, "", fixed)
     if model is None:
         return None
     reason = _reason_against(model)

@@ -36,7 +36,7 @@ def mends(
     if len(pair) != 2 or error.condition is None:
         return Mends(demanded)
     first, second = (_Map.of(body, tensors[place]) for place in pair)
-    if first is None or second is None:
+    if first is None or second is None or not _is_all(op, types, pair, body.builder.facts):
         return Mends(demanded)
     strides = None
     if first.strides != second.strides and None not in (*first.strides, *second.strides):
@@ -68,6 +68,19 @@ def _demanded(
         else:
             return all_of(found)
     return None
+
+
+def _is_all(op: Op, types: Sequence[TensorType], pair: Sequence[int], facts: Facts) -> bool:
+    """Whether two maps fit as soon as they are of one size."""
+    like, changed = (types[place] for place in pair)
+    dims = changed.dims[:FIRST_SPATIAL_AXIS] + like.dims[FIRST_SPATIAL_AXIS:]
+    resized = [*types]
+    resized[pair[1]] = TensorType(changed.dtype, dims, changed.axes)
+    try:
+        op.infer(Obligations(facts), *resized)
+    except ShapeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

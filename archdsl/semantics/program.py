@@ -36,6 +36,7 @@ from archdsl.semantics.values import (
     Truth,
     Unknown,
     describe,
+    shown,
 )
 from archdsl.source import Span
 from archdsl.syntax import ast
@@ -56,7 +57,7 @@ class Application:
     @property
     def text(self) -> str:
         """The block with its arguments, `Attention(heads=3)`."""
-        given = [f"{name}={_shown(value)}" for name, value in self.arguments.items()]
+        given = [f"{name}={shown(value)}" for name, value in self.arguments.items()]
         return f"{self.block.name}({', '.join(given)})"
 
 
@@ -90,6 +91,8 @@ class Program:
         self._keys: dict[object, str | None] = {}
         self._flat_nodes: dict[str, int] = {}
         self._expanding: list[Application] = []
+        self.is_applied = False
+        """Whether a text applies the outermost block, as a preparation's is by an input."""
         self._evaluating: list[tuple[str, str]] = []
         self.spent = spent or Spent()
         self.preprocessing = preprocessing
@@ -186,7 +189,8 @@ class Program:
         """Report a problem, and through which applications of blocks it was reached."""
         if len(self.diagnostics) + 1 >= self.limits.diagnostics:
             raise self._exceeded("diagnostics", problem.diagnostic.span)
-        reached = [(item.text, item.span) for item in self._expanding[1:]]
+        applied = self._expanding if self.is_applied else self._expanding[1:]
+        reached = [(item.text, item.span) for item in applied]
         self.diagnostics.add(problems.inside(problem.diagnostic, reached))
 
     # --------------------------------------------------------------------------------- names
@@ -246,7 +250,7 @@ class Program:
                 words.append(part)
                 continue
             value = body.expressions.evaluate(part, env)
-            words.append(str(value.value) if isinstance(value, Truth | Text) else _shown(value))
+            words.append(str(value.value) if isinstance(value, Truth | Text) else shown(value))
         return "".join(words)
 
     def signature_size(
@@ -396,7 +400,7 @@ class Program:
             reason = "what is expected is told of a whole model, not of a block"
             help = "put it into the model, or make it a `require`"
             raise Problem(problems.misplaced_statement(body.expectations[0].span, reason, help))
-        return Results(body).check(definition, returned, signature)
+        return Results(body, definition).check(returned, signature)
 
     def _finished(
         self,
@@ -491,10 +495,3 @@ class Program:
             found = facts.prove(large[0].condition).counterexample
             bound = all_of(list(dict.fromkeys(r.condition for r in large)))
             self.diagnostics.add(problems.size_too_large(large[0], found, bound))
-
-
-def _shown(value: Evaluated) -> str:
-    if isinstance(value, Dim):
-        return str(value.without_origin())
-    inner = getattr(value, "value", None)
-    return describe(value) if inner is None else str(inner)

@@ -22,22 +22,20 @@ if TYPE_CHECKING:
 class Results:
     """Checks the results of one block."""
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: Body, definition: ast.Definition) -> None:
         self._body = body
+        self._definition = definition
         self._wanted: dict[str, str] = {}
         """What sizes from data are called by the signature."""
 
-    def check(
-        self, definition: ast.Definition, returned: list[ReturnedValue], env: Environment
-    ) -> list[ReturnedValue]:
+    def check(self, returned: list[ReturnedValue], env: Environment) -> list[ReturnedValue]:
         """Prove that what is returned has the declared types; name the outputs."""
-        results = definition.results
+        results = self._definition.results
         if not results:
             return returned
         if len(results) != len(returned):
-            raise Problem(
-                problems.wrong_result_count(definition.name.span, len(results), len(returned))
-            )
+            place = self._definition.name.span
+            raise Problem(problems.wrong_result_count(place, len(results), len(returned)))
         named: list[ReturnedValue] = []
         for result, item in zip(results, returned, strict=True):
             declared = result.name.text if result.name else None
@@ -45,7 +43,7 @@ class Results:
                 raise Problem(problems.result_name_differs(item.span, declared, item.name))
             if result.training != item.training:
                 raise Problem(problems.result_training_differs(item.span, result.training))
-            self._check_type(definition, result, item, env)
+            self._check_type(result, item, env)
             named.append(ReturnedValue(declared or item.name, item.value, item.training, item.span))
         self._body.builder.rename_sizes(self._wanted)
         return named
@@ -67,27 +65,23 @@ class Results:
     def _is_fresh(self, size: Dim) -> bool:
         return not size.symbols.isdisjoint(size.name for size in self._body.builder.fresh)
 
-    def _check_type(
-        self,
-        definition: ast.Definition,
-        result: ast.Result,
-        item: ReturnedValue,
-        env: Environment,
-    ) -> None:
+    def _check_type(self, result: ast.Result, item: ReturnedValue, env: Environment) -> None:
         actual = self._body.builder.type(item.value)
         declared = result.type
         if declared.dims is None:
             raise Problem(problems.unknown_type(declared.span, declared.name or ""))
         dtype = dtype_named(declared)
         if declared.name is not None and dtype is not actual.dtype:
-            raise Problem(problems.wrong_result_dtype(declared.span, declared.name, actual))
+            raise Problem(
+                problems.wrong_result_dtype(item.span, declared.span, declared.name, actual)
+            )
         written = spread(declared.dims, actual.rank)
         if written is None:
             text = self._body.program.text_of(declared.span)
             chain = self._body.builder.chain(item.value)
             raise Problem(problems.wrong_result_rank(item.span, declared.span, text, actual, chain))
         dims, axes = list(actual.dims), list(actual.axes)
-        sizes = {parameter.name.text for parameter in definition.parameters}
+        sizes = {parameter.name.text for parameter in self._definition.parameters}
         for position, dim in enumerate(written):
             if dim is None:
                 continue
@@ -143,7 +137,8 @@ class Results:
         mends = [f"declare `{actual.origin}`"]
         quotient = _quotient(written)
         if quotient is None:
-            return tuple(mends)
+            divided = self._divided(written, declared, actual, env)
+            return tuple(mends) if divided is None else (f"declare `{divided}`",)
         left, right = (self._body.expressions.evaluate(side, env) for side in quotient)
         texts = [self._body.program.text_of(side.span) for side in quotient]
         if not (isinstance(left, Dim) and isinstance(right, Dim)):
@@ -154,6 +149,24 @@ class Results:
         if facts.assume(divides).prove(Compare(actual, "==", declared)).proved:
             mends.append(f"or demand `require {texts[0]} % {texts[1]} == 0`")
         return tuple(mends)
+
+    def _divided(
+        self, written: ast.Expression, declared: Dim, actual: Dim, env: Environment
+    ) -> str | None:
+        """The actual size as the declared one divided by a parameter, such as the stride."""
+        if not isinstance(written, ast.Name):
+            return None
+        for parameter in self._definition.parameters:
+            name = parameter.name.text
+            value = env.find(name)
+            if not isinstance(value, Dim) or value.value is None or value.value < 2:
+                continue
+            rounded_up = f"ceildiv({written.text}, {name})", ceildiv(declared, value)
+            rounded_down = f"{written.text} // {name}", declared // value
+            for text, size in (rounded_up, rounded_down):
+                if self._body.builder.facts.prove(Compare(actual, "==", size)).proved:
+                    return text
+        return None
 
 
 def _quotient(written: ast.Expression) -> tuple[ast.Expression, ast.Expression] | None:

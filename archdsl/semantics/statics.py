@@ -9,7 +9,7 @@ from collections.abc import Callable
 from archdsl.ir.conditions import Compare
 from archdsl.ir.dims import Dim, ceildiv, maximum, minimum
 from archdsl.ir.proof import Facts
-from archdsl.semantics.values import Evaluated, Items, Nothing, Real, Text, Truth
+from archdsl.semantics.values import Evaluated, Items, Nothing, Real, Tensor, Text, Truth
 
 INTEGER_BOUND = 2**63
 
@@ -132,7 +132,9 @@ def as_float(value: Number) -> float:
     if isinstance(value, Real):
         return value.value
     if value.value is None:
-        raise StaticError(f"the size {value} is not known at compile time")
+        raise StaticError(
+            f"the size {value} is not known at compile time; as a tensor it is `full([], {value})`"
+        )
     return float(value.value)
 
 
@@ -201,6 +203,8 @@ def _compare_dims(symbol: str, left: Dim, right: Dim, facts: Facts) -> bool:
 def _number(value: Evaluated, function: str) -> Number:
     if isinstance(value, Dim | Real):
         return value
+    if isinstance(value, Tensor):
+        raise StaticError("of tensors there are `add`, `mul`, `maximum` and `minimum`")
     raise StaticError(f"`{function}` takes numbers")
 
 

@@ -188,6 +188,14 @@ UNKNOWN = Unknown()
 NOTHING = Nothing()
 
 
+def shown(value: Evaluated) -> str:
+    """A number as it is, and anything else by its kind, for messages."""
+    if isinstance(value, Dim):
+        return str(value.without_origin())
+    inner = getattr(value, "value", None)
+    return describe(value) if inner is None else str(inner)
+
+
 def describe(value: Evaluated) -> str:
     """The kind of a value, in words for messages."""
     match value:
@@ -203,7 +211,7 @@ def describe(value: Evaluated) -> str:
             return "`none`"
         case Items():
             return "a list"
-        case Tensor():
+        case Tensor() | Tensors(items=(_,)):
             return "a tensor"
         case Tensors():
             return f"{len(value.items)} tensors"

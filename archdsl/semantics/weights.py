@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from archdsl import problems
 from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Borrowed, Member, SecondName
-from archdsl.ir.op import ZEROS, Init, Weight
+from archdsl.ir.op import REGISTRY, ZEROS, Init, Weight
 from archdsl.ir.types import TensorType
 from archdsl.semantics.initialisers import initialiser_of, misfit
 from archdsl.semantics.problem import Problem
@@ -136,7 +136,9 @@ class Weights:
             return UNKNOWN
         if tensor is None:
             known = self._program.weight_paths(self._builder)
-            raise Problem(problems.unknown_weight(span, path, known))
+            last = path.rpartition(".")[2]
+            operator = last if last in REGISTRY else None
+            raise Problem(problems.unknown_weight(span, path, known, operator))
         return tensor
 
     def _borrow(self, path: str, span: Span) -> Tensor | None:
