@@ -376,6 +376,16 @@ def all_operators(proto: onnx.ModelProto) -> list[str]:
     return found
 
 
+@pytest.mark.parametrize("name", ["lstm_order_0", "gru", "gru_paper", "rnn"])
+def test_a_reverse_scan_is_an_operator_that_walks_backwards(name: str) -> None:
+    case = executions(name, "reverse", True)
+    proto = case.fused_onnx
+    assert "Slice" not in operators(proto)
+    (layer,) = [node for node in proto.graph.node if node.op_type == CELLS[name].operator]
+    directions = {a.name: a.s for a in layer.attribute if a.name == "direction"}
+    assert directions == {"direction": b"reverse"}
+
+
 def test_a_length_that_may_be_nothing_is_not_fused() -> None:
     text = network(CELLS["rnn"]).replace(
         "over x(axis=T)", "over slice(x, axis=T, end=T//2)(axis=1)"

@@ -229,13 +229,15 @@ class _Building:
     def nodes(self, known: Mapping[int, Symbolic | None]) -> list[Node]:
         scan, plan = self._scan, self._plan
         op = plan.cell.op.model_copy(
-            update={"bias": plan.weights.has_bias, "batch_first": self._time == 1}
+            update={
+                "bias": plan.weights.has_bias,
+                "batch_first": self._time == 1,
+                "backwards": scan.reverse,
+            }
         )
         walked = self._sequence()
         initial = self._initial(known)
         steps, *final = self._add(op, (walked, *initial), member=plan.weights.path)
-        if scan.reverse:
-            (steps,) = self._apply("flip", (steps,), axis=(self._time,))
         steps = self._yielded(steps)
         count = len(scan.stacked)
         for state, value in zip(plan.cell.states, final, strict=True):
@@ -251,8 +253,7 @@ class _Building:
             self._turned(self._node.inputs[number], scan.axes[number], self._time)
             for number in self._plan.weights.elements
         ]
-        walked = parts[0] if len(parts) == 1 else self._apply("concat", parts, axis=2)[0]
-        return self._apply("flip", (walked,), axis=(self._time,))[0] if scan.reverse else walked
+        return parts[0] if len(parts) == 1 else self._apply("concat", parts, axis=2)[0]
 
     def _turned(self, value: int, axis: int, wanted: int, outputs: tuple[int, ...] = ()) -> int:
         """The value with one axis at another place, the others in their order."""
