@@ -14,7 +14,7 @@ from archdsl.ir.op import REGISTRY, Op
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.passes.flat_blocks import read, with_nodes
 
-_NONE, _ONE = Dim.of(0), Dim.of(1)
+_SOME, _ONE = Dim.symbol("some"), Dim.of(1)
 
 
 def in_rows(block: Block) -> Block:
@@ -85,7 +85,7 @@ def _inputs_in_rows(
 ) -> frozenset[int] | None:
     """Which inputs have a row for each of the outputs; all others serve every row."""
     axes = [axis for axis, size in enumerate(leading) if size != 1]
-    pieces = [op.piece(axis, _NONE, _ONE, *given) for axis in axes]
+    pieces = [op.piece(axis, _SOME, _ONE, *given) for axis in axes]
     chosen: set[int] = set()
     for place, type in enumerate(given):
         taken = [None if piece is None else piece.axes[place] for piece in pieces]
