@@ -262,6 +262,30 @@ AROUND: dict[str, tuple[str, list[str], int]] = {
         ["GRU"],
         0,
     ),
+    "gates_of_what_two_elements_make": (
+        """model net(x: [N, T, 4], w: [T, N, 4]) -> y: [N, T, 6], last: [N, 6] {
+  step = Unit()
+  y, last = scan e, f over x(axis=T), w(axis=0) carry h = zeros(N, 6) {
+    h = step(e * exp(f), h)
+    yield h
+  }
+  return y = y, last = last
+}""",
+        ["GRU"],
+        0,
+    ),
+    "an_element_without_axes": (
+        """model net(x: [N, T, 4], w: [T]) -> y: [N, T, 6], last: [N, 6] {
+  step = Unit()
+  y, last = scan e, f over x(axis=T), w(axis=0) carry h = zeros(N, 6) {
+    h = step(e * exp(f), h)
+    yield h
+  }
+  return y = y, last = last
+}""",
+        [],
+        1,
+    ),
     "last_axis": (
         """model net(x: [N, 4, T]) -> y: [N, 6, T], last: [N, 6] {
   step = Unit()

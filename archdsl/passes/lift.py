@@ -121,12 +121,13 @@ class _Lifting:
         if not any(varies):
             self._before.append(node)
             return True
+        moving = [v for v in (*node.inputs, *node.outputs) if v in self._varying]
+        if node.op is None or node.fresh or any(self._type(v).rank < self._time for v in moving):
+            return False
         step = [self._type(value) for value in node.inputs]
         inputs = tuple(map(self._sequence, node.inputs))
         whole = [self._type(value) for value in inputs]
         types = [self._type(v).with_axis(self._time, self._scan.length) for v in node.outputs]
-        if node.op is None or node.fresh:
-            return False
         op = OverTime(node.op, step, whole, varies, self._time).operator(self._facts, types)
         if op is None:
             return False
