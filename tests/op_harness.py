@@ -24,7 +24,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -335,6 +335,8 @@ def _run_layer(trial: Trial, interpreter: Interpreter) -> Any:
     keywords = {name: interpreter.run(value) for name, value in invocation.kwargs.items()}
     given = module.eval()(*interpreter.run(invocation.args), **keywords)
     placed = dict(_placed(invocation.results, given))
+    for place, expression in invocation.after.items():
+        placed[place] = replace(interpreter, inputs=(placed[place],)).run(expression)
     return tuple(placed[place] for place in range(len(placed)))
 
 

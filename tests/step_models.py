@@ -358,6 +358,15 @@ model example(x: [T, B, 8]) -> y: [T, B, 8] {
 """,
         "mixes all places of T",
     ),
+    "a layer backwards": (
+        """
+model example(x: [T, B, 8]) -> y: [T, B, 8] {
+  y, h = x -> gru: GRU(8, backwards=true)
+  return y
+}
+""",
+        "mixes all places of T",
+    ),
     "backwards": (
         """
 model example(x: [B, T, 8]) -> y: [B, T, 8] {

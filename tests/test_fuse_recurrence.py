@@ -55,8 +55,14 @@ def inputs_of(net: Network, batch: int, length: int) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(10 * batch + length)
     sizes = {"N": batch, "T": length, "S": 3}
     root = net.ir.root
-    shapes = {p.name: [d.evaluate(sizes) for d in root.type(p.value).dims] for p in root.inputs}
-    return {n: generator.standard_normal(s).astype(np.float32) for n, s in shapes.items()}
+    types = {port.name: root.type(port.value) for port in root.inputs}
+    shapes = {name: [dim.evaluate(sizes) for dim in type.dims] for name, type in types.items()}
+    return {
+        name: generator.standard_normal(shape).astype(np.float32)
+        if types[name].dtype.is_floating
+        else generator.integers(5, size=shape)
+        for name, shape in shapes.items()
+    }
 
 
 def doubled(net: Network, arrays: Mapping[str, np.ndarray]) -> torch.nn.Module:
@@ -71,7 +77,8 @@ def doubled(net: Network, arrays: Mapping[str, np.ndarray]) -> torch.nn.Module:
 
 def run(module: torch.nn.Module, inputs: Mapping[str, np.ndarray], dtype: Any) -> list[Any]:
     with torch.no_grad():
-        result = module(*(torch.from_numpy(array).to(dtype) for array in inputs.values()))
+        tensors = map(torch.from_numpy, inputs.values())
+        result = module(*(x.to(dtype) if x.is_floating_point() else x for x in tensors))
     return list(result) if isinstance(result, tuple) else [result]
 
 
@@ -255,6 +262,30 @@ AROUND: dict[str, tuple[str, list[str], int]] = {
         ["GRU"],
         0,
     ),
+    "gates_of_what_two_elements_make": (
+        """model net(x: [N, T, 4], w: [T, N, 4]) -> y: [N, T, 6], last: [N, 6] {
+  step = Unit()
+  y, last = scan e, f over x(axis=T), w(axis=0) carry h = zeros(N, 6) {
+    h = step(e * exp(f), h)
+    yield h
+  }
+  return y = y, last = last
+}""",
+        ["GRU"],
+        0,
+    ),
+    "an_element_without_axes": (
+        """model net(x: [N, T, 4], w: [T]) -> y: [N, T, 6], last: [N, 6] {
+  step = Unit()
+  y, last = scan e, f over x(axis=T), w(axis=0) carry h = zeros(N, 6) {
+    h = step(e * exp(f), h)
+    yield h
+  }
+  return y = y, last = last
+}""",
+        [],
+        1,
+    ),
     "last_axis": (
         """model net(x: [N, 4, T]) -> y: [N, 6, T], last: [N, 6] {
   step = Unit()
@@ -365,6 +396,71 @@ def test_what_stands_around_a_cell(name: str) -> None:
         case.check(*sizes)
 
 
+OF_ELEMENTS: dict[str, tuple[str, str, bool]] = {
+    "embedding": ("int64[N, T]", "e -> table: Embedding(7, 4)", True),
+    "embedding_over_time_first": ("int64[T, N]", "e + 1 -> table: Embedding(7, 4)", True),
+    "relu": ("[N, T, 4]", "e -> relu", True),
+    "scaled": ("[T, N, 4]", "0.5 * e + 1", True),
+    "residual": ("[N, T, 4]", "e + (e -> a: Linear(4))", True),
+    "layers": ("[N, T, 3]", "e -> a: Linear(5) -> gelu -> norm: LayerNorm -> b: Linear(4)", True),
+    "last_axis": ("[N, 8, T]", "(e -> slice(axis=1, end=4)) * (e -> slice(axis=1, start=4))", True),
+    "partly": ("[N, T, 2]", "concat(e, tanh(e), axis=1)", True),
+    "parts": ("[T, N, 8]", "mul(e -> chunk(2, axis=1))", True),
+    "along_an_axis": ("[T, N, 4]", "e -> softmax(axis=1)", True),
+    "along_the_batch": ("[N, T, 4]", "e - mean(e, axis=0, keepdim=true)", True),
+    "rearranged": ("[N, T, 4]", 'tanh(e) -> rearrange("N (a b) -> N (b a)", a=2)', True),
+    "pattern_of_two_axes": ("[N, T, 4]", 'e * e -> rearrange("a b -> a b")', True),
+    "param": ("[N, T, 4]", "e * exp(scale)", True),
+    "other_values": ("[N, T, 4]", "e * mean(x, axis=1)", False),
+    "by_position": ("[T, N, 4]", "e -> mask(_1 < 2, fill=0.0)", False),
+    "channels": ("[N, T, 4]", "e -> norm: BatchNorm", False),
+    "channels_over_time_first": ("[T, N, 4]", "e -> act: PReLU(4)", False),
+    "draws": ("[N, T, 4]", "e -> dropout(0.5)", False),
+}
+"""What a step makes of its element before the gates, and whether that can be done at once."""
+
+
+@pytest.mark.parametrize("way", ["", "reverse "])
+@pytest.mark.parametrize("fixed", [False, True], ids=["any size", "all of one size"])
+@pytest.mark.parametrize("name", OF_ELEMENTS)
+def test_what_is_made_of_elements_alone(name: str, fixed: bool, way: str) -> None:
+    taken, made, is_fused = OF_ELEMENTS[name]
+    axis = taken.replace("int64", "").strip("[]").split(", ").index("T")
+    declared = "param scale: [4] = normal(std=0.4)" if "scale" in made else ""
+    text = f"""model net(x: {taken}) {{
+  {declared}
+  step = Unit()
+  y, last = scan {way}e over x(axis={axis}) carry h = zeros(N, 6) {{
+    h = step({made}, h)
+    yield h
+  }}
+  return y = y, last = last
+}}"""
+    if fixed:
+        text = text.replace("[N, ", "[4, ").replace("T, N", "4, 4").replace(", T", ", 4")
+        text = text.replace("(N, ", "(4, ").replace("[T", "[4").replace("[4, T]", "[4, 4]")
+    case = Executions(f"edition 2026\n{GRU}{text}\n")
+    assert operators(case.fused_onnx).count("GRU") == len(case.net.fused_scans) == is_fused
+    assert all(bits(moved_back(case.map, case.new)[p]) == bits(a) for p, a in case.arrays.items())
+    for sizes in ((4, 4),) if fixed else SIZES:
+        case.check(*sizes)
+
+
+def test_what_is_lifted_is_written_as_an_engineer_would() -> None:
+    net = archdsl.load(
+        f"edition 2026\n{GRU}"
+        """model net(tokens: int64[N, T]) -> [N, T, 6] {
+  step = Unit()
+  return scan word over tokens(axis=T) carry h = zeros(N, 6) {
+    h = step(word -> table: Embedding(7, 4), h)
+    yield h
+  }
+}
+"""
+    )
+    assert "step, _ = self.step(self.table(tokens))" in net.fused()[0].to_source()
+
+
 def all_operators(proto: onnx.ModelProto) -> list[str]:
     """Those of the graph and of the bodies of loops."""
     found: list[str] = []
@@ -374,6 +470,16 @@ def all_operators(proto: onnx.ModelProto) -> list[str]:
             found.append(node.op_type)
             waiting += [a.g for a in node.attribute if a.HasField("g")]
     return found
+
+
+@pytest.mark.parametrize("name", ["lstm_order_0", "gru", "gru_paper", "rnn"])
+def test_a_reverse_scan_is_an_operator_that_walks_backwards(name: str) -> None:
+    case = executions(name, "reverse", True)
+    proto = case.fused_onnx
+    assert "Slice" not in operators(proto)
+    (layer,) = [node for node in proto.graph.node if node.op_type == CELLS[name].operator]
+    directions = {a.name: a.s for a in layer.attribute if a.name == "direction"}
+    assert directions == {"direction": b"reverse"}
 
 
 def test_a_length_that_may_be_nothing_is_not_fused() -> None:

@@ -132,6 +132,24 @@ model last(x: [T, N, 8], h0: [1, N, 4], c0: [1, N, 4]) -> h: [1, N, 4] {
     assert forward_of(model_of(LANGUAGE_MODEL))[0] == "x, _ = self.rnn(self.embedding(tokens))"
 
 
+BACKWARDS = """
+model m(x: [T, N, 8]) -> y: [T, N, 4], h: [1, N, 4] {
+  a, _h, _c = x -> first: LSTM(4, backwards=true)
+  _y, last = a -> second: RNN(4, backwards=true)
+  return y = a, h = last
+}
+"""
+
+
+def test_the_steps_are_flipped_around_a_layer_that_walks_backwards() -> None:
+    assert forward_of(model_of(BACKWARDS)) == [
+        "a, _ = self.first(torch.flip(x, (0,)))",
+        "a = torch.flip(a, (0,))",
+        "_, last = self.second(torch.flip(a, (0,)))",
+        "return MOutput(a, last)",
+    ]
+
+
 def test_one_class_for_layers_of_several_shapes() -> None:
     source = emit(model_of(FAMILY))
     assert source.count("nn.RNN(") == 1
@@ -215,7 +233,7 @@ TRIALS = [{"T": 5, "N": 2}, {"T": 1, "N": 1}, {"T": 23, "N": 7}]
 
 
 @pytest.mark.parametrize("opset", [17, 22])
-@pytest.mark.parametrize("text", [TAGGER, GIVEN_STATES, LANGUAGE_MODEL, FAMILY])
+@pytest.mark.parametrize("text", [TAGGER, GIVEN_STATES, LANGUAGE_MODEL, FAMILY, BACKWARDS])
 def test_onnx_agrees_at_sizes_never_seen(text: str, opset: int) -> None:
     assert_onnx_parity(model_of(text), opset, *TRIALS)
 

@@ -26,6 +26,11 @@ PROGRAMS = [
         " -> e: Linear(4)",
         {"Gemm": 5, "MatMul": 0, "Reshape": 2},
     ),
+    (
+        "[B, T, 4]",  # What an operator says of axes by position it would say of others in rows.
+        "return x -> a: Linear(4) -> mask(_1 < 2, fill=0.0) -> b: Linear(4)",
+        {"MatMul": 2, "Gemm": 0},
+    ),
     ("[2, 3, 4]", f"{MLP}\n return y -> c: Linear(4)", {"Gemm": 3, "Reshape": 2, "Shape": 0}),
     ("[B, 1, 4]", f"{MLP}\n return y -> c: Linear(4)", {"Gemm": 3, "Reshape": 2, "Shape": 0}),
     (

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file, save_file, save_model
 
 from archdsl import api
 from archdsl.backends.weights import TiedWeightsDifferError
+from archdsl.cli import main
 from archdsl.diagnostics import ArchError
 from archdsl.ir.model import Model
 from archdsl.passes.flatten import flatten
@@ -140,6 +145,25 @@ def test_files_with_one_name_or_with_both_load() -> None:
     whole["alone"] = whole["alone"] + 1
     with pytest.raises(TiedWeightsDifferError, match=r"alone is another name of table\.weight"):
         network.to_torch(whole)
+
+
+def test_what_safetensors_saves_of_a_module_loads(tmp_path: Path) -> None:
+    network = api.load(RECURRENT)
+    module, path = network.to_torch(), tmp_path / "net.safetensors"
+    with pytest.raises(RuntimeError, match="save_model"):
+        save_file(module.state_dict(), path)
+    save_model(module, str(path))
+    assert len(load_file(path)) == len(module.state_dict()) - 1
+    tokens = torch.randint(20, (2, 5))
+    assert torch.equal(network.to_torch(path)(tokens), module(tokens))
+    assert network.to_onnx(path) == network.to_onnx(module)
+    (tmp_path / "net.arch").write_text(RECURRENT)
+    new = tmp_path / "new.safetensors"
+    options = ["--weights", str(path), "--weights-out", str(new)]
+    transform = ["transform", "fuse_recurrence", str(tmp_path / "net.arch"), *options]
+    assert CliRunner().invoke(main, transform).exit_code == 0
+    fused, _ = network.fused()
+    assert torch.allclose(fused.to_torch(new)(tokens), module(tokens), atol=1e-6)
 
 
 REFUSED = [

@@ -27,11 +27,8 @@ from archdsl.backends.torch_template import (
 )
 from archdsl.backends.torch_values import LoopVariables, Variables, loop_clause
 from archdsl.backends.torch_variables import Locals
-from archdsl.backends.torch_walk import (
-    called_as_members,
-    expressions,
-    outer_reads,
-)
+from archdsl.backends.torch_walk import called_as_members, expressions, outer_reads
+from archdsl.ir.lowering import Expression
 
 BODY = 2
 DEEPEST_NESTING = 3
@@ -192,6 +189,18 @@ class Forward:
             self.pending[item.outputs[0]] = pending
         else:
             self._assign(item.outputs, pending, depth)
+        if isinstance(callee, MemberCall):
+            for place, expression in callee.after.items():
+                self._amend(item.outputs[place], expression, variables, depth)
+
+    def _amend(
+        self, variable: Variable, expression: Expression, variables: Variables, depth: int
+    ) -> None:
+        """Say what becomes of an output, if anything reads it."""
+        if self.remaining[variable]:
+            name = self.locals.name[variable]
+            code = Place([Code(name)], variables, self.device).code(expression)
+            self._lay_out(f"{name} = ", code, depth, variable)
 
     def _may_wait(self, variable: Variable) -> bool:
         """Whether a value is written where it is used: once, and without a name of its own."""

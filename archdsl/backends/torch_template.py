@@ -101,6 +101,11 @@ class MemberCall:
             return ()
         return (*self.invocation.args, *self.invocation.kwargs.values())
 
+    @property
+    def after(self) -> Mapping[int, Expression]:
+        """What becomes of some of its outputs before anything reads them."""
+        return {} if self.invocation is None else self.invocation.after
+
 
 @dataclass(frozen=True, slots=True)
 class Apply:

@@ -136,7 +136,10 @@ def expressions(items: Sequence[Application]) -> Iterator[Any]:
     for item in walk(items):
         if isinstance(item, Apply):
             callee = item.callee
-            yield (callee.path, callee.arguments) if isinstance(callee, MemberCall) else callee
+            if isinstance(callee, MemberCall):
+                yield callee.path, callee.arguments, tuple(callee.after.values())
+            else:
+                yield callee
         elif isinstance(item, ApplyLoop):
             yield item.start, item.stop
 

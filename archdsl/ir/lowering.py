@@ -104,12 +104,14 @@ class Invocation:
     """How a module is called where that is not `outputs = module(*inputs)`.
 
     Arguments are those of a `Call`; `results` are positions of outputs, nested as what the module
-    gives, None for what is no output: `y, (h, c)` is `(0, (1, 2))`.
+    gives, None for what is no output: `y, (h, c)` is `(0, (1, 2))`. `after` is what becomes of an
+    output, there `Input(0)`, before anything reads it.
     """
 
     args: tuple[Any, ...]
     results: tuple[Any, ...]
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    after: Mapping[int, Call] = field(default_factory=dict[int, Call])
 
 
 Number = Dim | bool | int | float

@@ -1,12 +1,12 @@
 """What recurrent layers share: their sizes, weights and cost."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from archdsl.ir.dims import Dim
-from archdsl.ir.lowering import Module
+from archdsl.ir.lowering import Call, Input, Invocation, Module
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import CellOp, Weight
 from archdsl.ir.places import States
@@ -33,6 +33,8 @@ class Recurrent(CellOp):
     dropout: Probability = 0.0
     """Of what one layer gives to the next, while training."""
     bidirectional: bool = False
+    backwards: bool = False
+    """Whether every layer walks from the last step to the first."""
 
     # ------------------------------------------------------------------------------------ sizes
 
@@ -96,6 +98,12 @@ class Recurrent(CellOp):
                 help="leave it out, or put `Dropout` after the layer",
                 attribute="dropout",
             )
+        if self.backwards and self.bidirectional:
+            raise ShapeError(
+                "a `bidirectional` layer walks both ways, so it cannot walk `backwards` alone",
+                help="leave one of the two out",
+                attribute="backwards",
+            )
 
     def check_state(
         self, check: Obligations, x: TensorType, state: TensorType, place: int, size: int
@@ -112,7 +120,7 @@ class Recurrent(CellOp):
             check.demand_equal(found, wanted, message, inputs=(0, place))
 
     def carried(self, axis: int, *inputs: TensorType) -> States | None:
-        if axis != self.time_axis or self.bidirectional:
+        if axis != self.time_axis or self.bidirectional or self.backwards:
             return None
         return tuple((place, place) for place in range(1, len(type(self).input_names())))
 
@@ -157,3 +165,14 @@ class Recurrent(CellOp):
             (x.dims[2], self.hidden_size),
             self.changed(*keywords) | dtype_argument(x.dtype),
         )
+
+    def torch_invocation(self, *inputs: TensorType) -> Invocation | None:
+        states = tuple(map(Input, range(1, len(inputs))))
+        return self.invocation(states, (0, 1)) if self.backwards else None
+
+    def invocation(self, states: tuple[Any, ...], results: tuple[Any, ...]) -> Invocation:
+        """How torch's module, which walks forwards or both ways, is called with these states."""
+        if not self.backwards:
+            return Invocation((Input(0), *states), results)
+        flipped = Call("torch.flip", (Input(0), (self.time_axis,)))
+        return Invocation((flipped, *states), results, after={0: flipped})

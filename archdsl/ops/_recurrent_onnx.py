@@ -106,9 +106,14 @@ class _LayerByLayer:
             *initial,
             types=(self._type(self.length, self.count, self.batch, hidden), *(state,) * states),
             hidden_size=hidden,
-            direction="bidirectional" if self.layer.bidirectional else None,
+            direction=self._direction(),
             **self.fused.attributes,
         )
+
+    def _direction(self) -> str | None:
+        if self.layer.bidirectional:
+            return "bidirectional"
+        return "reverse" if self.layer.backwards else None
 
     def _gates(self, number: int, name: str, *weights: str) -> Operand:
         """Weights of a layer with the gates in ONNX's order, the directions one upon the other."""
@@ -204,7 +209,7 @@ class _CellByCell:
             initial,
             (affine_map(self.g, x, weight, bias),),
             layer.time_axis,
-            reverse=suffix.endswith("_reverse"),
+            reverse=layer.backwards or suffix.endswith("_reverse"),
         )
         return left, y
 

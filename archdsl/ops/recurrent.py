@@ -122,7 +122,7 @@ class LSTM(Recurrent, layer="LSTM"):
         self, x: TensorType, h0: TensorType | None = None, c0: TensorType | None = None
     ) -> Invocation:
         states = () if h0 is None else ((Input(1), Input(2)),)
-        return Invocation((Input(0), *states), (0, (1, 2)))
+        return self.invocation(states, (0, (1, 2)))
 
     def onnx(
         self, g: OnnxGraph, x: Operand, h0: Operand | None = None, c0: Operand | None = None

@@ -183,6 +183,10 @@ class Algebra:
         """The columns that are the features of a sum."""
         return (whole << _HALF) + np.arange(self.sums[whole].width, dtype=np.int64)
 
+    def whole(self, code: int) -> int:
+        """The sum that a column is part of."""
+        return code >> _HALF
+
     def runs(self, *rows: Codes) -> Iterator[list[int]]:
         """Rows of columns side by side, cut where one of them is no longer part of one sum."""
         length, start = len(rows[0]), 0

@@ -13,13 +13,13 @@ from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import REGISTRY, Op
 from archdsl.ir.proof import Facts
 from archdsl.ir.types import ShapeError, TensorType
-from archdsl.passes.cells import ELEMENT, STATE, Recognised, recognise
-from archdsl.passes.columns import Algebra
+from archdsl.passes.cells import Recognised, recognise
 from archdsl.passes.flat_blocks import captured, needed, read, replaced, with_nodes
+from archdsl.passes.lift import lifted
 from archdsl.passes.packed_cells import Rearranged, rearranged
-from archdsl.passes.step_graph import StepGraph
-from archdsl.passes.symbolic import Columns, Known, Symbolic, weight_tensor
-from archdsl.passes.tensor_map import Note, Part, TensorMap, Transformed, WeightShapes
+from archdsl.passes.step_values import StepValues
+from archdsl.passes.symbolic import Columns, Known, Symbolic
+from archdsl.passes.tensor_map import Note, Part, TensorMap, Transformed
 
 
 def fuse_recurrence(block: Block) -> Transformed:
@@ -81,8 +81,7 @@ class _Fusing:
         self.members = dict(block.member)
         self.parts: list[Part] = []
         self.notes: list[Note] = []
-        self.graph = StepGraph(Algebra())
-        self.known = self._known()
+        self.known = StepValues(block, self.values, self.members, self.nodes)
 
     def run(self) -> None:
         """Try every scan, also those that remain and those within steps, until nothing changes."""
@@ -96,7 +95,16 @@ class _Fusing:
                 refused[id(node)] = node
 
     def _try(self, node: Node) -> bool:
-        """Take one cell out of a scan."""
+        """Take one cell out of a scan, as it is or with what may be done before it lifted."""
+        assert node.scan is not None
+        if self._try_as([node], node):
+            return True
+        nodes = lifted(self.known, self.facts, node, node.scan)
+        return bool(nodes) and self._try_as(nodes, node)
+
+    def _try_as(self, nodes: Sequence[Node], replaced: Node) -> bool:
+        """Take one cell out of the scan that is the last of these nodes, in place of another."""
+        *before, node = nodes
         assert node.scan is not None
         for cell in self._recognised(node.scan):
             rest = _without(node.scan, cell.states)
@@ -107,55 +115,22 @@ class _Fusing:
                 continue
             plan = _Plan(cell, weights, rest if rest.states or rest.results else None)
             made = self._made(node, node.scan, plan)
-            if made is not None and self._accept(node, made, plan):
+            if made is not None and self._accept(replaced, [*before, *made], plan):
                 return True
         return False
 
     # ------------------------------------------------------------------------------ recognising
 
-    def _known(self) -> dict[int, Symbolic | None]:
-        """What is known of values outside of steps: weights, parts of them, and numbers."""
-        shapes = WeightShapes(self.block)
-        known: dict[int, Symbolic | None] = {}
-        for borrowed in self.block.borrowed:
-            dims = self.values[borrowed.value].type.dims
-            if borrowed.path in shapes:
-                known[borrowed.value] = weight_tensor(borrowed.path, dims)
-        for node in every_node(self.nodes):
-            if all(known.get(value) is not None for value in node.inputs):
-                self._apply(node, known)
-        return known
-
-    def _apply(self, node: Node, known: dict[int, Symbolic | None]) -> None:
-        given = [known.get(value) for value in node.inputs]
-        types = [self.values[value].type for value in node.inputs]
-        weights = () if node.member is None else self.members[node.member].weights
-        found = self.graph.apply(node, given, types, weights)
-        known.update(zip(node.outputs, found, strict=True))
-
     def _recognised(self, scan: Scan) -> Iterable[Recognised]:
-        known = dict(self.known)
-        widths = [self._enter(known, STATE, place, v) for place, v in enumerate(scan.states)]
+        known = dict(self.known.outside)
+        widths = [self.known.enter_state(known, *each) for each in enumerate(scan.states)]
         for place, value in enumerate(scan.elements):
-            self._enter(known, ELEMENT, place, value)
+            self.known.enter_element(known, place, value)
         for step in scan.nodes:
-            self._apply(step, known)
+            self.known.apply(step, known)
         results = [known.get(value) for value in scan.results[: len(scan.states)]]
         columns = [each if isinstance(each, Columns) else None for each in results]
-        return recognise(self.graph.algebra, widths, columns)
-
-    def _enter(
-        self, known: dict[int, Symbolic | None], kind: str, place: int, value: int
-    ) -> int | None:
-        """Make the features of an element or a state known; how many they are."""
-        type = self.values[value].type
-        width = type.dims[1].value if type.rank == 2 and type.dtype.is_floating else None
-        if width is None or type.dims[0].value == 0:
-            return None
-        algebra = self.graph.algebra
-        codes = algebra.codes(algebra.source(kind, place, width))
-        known[value] = Columns(codes, 0)
-        return width
+        return recognise(self.known.algebra, widths, columns)
 
     def _widths(self, scan: Scan) -> list[int]:
         types = [self.values[value].type for value in scan.elements]
@@ -175,7 +150,7 @@ class _Fusing:
         """The nodes of the operator and, after them, what remains of the scan."""
         building = _Building(self.values, self.facts, node, scan, plan)
         try:
-            nodes = building.nodes(self.known)
+            nodes = building.nodes(self.known.outside)
         except ShapeError:
             return None
         # What could only be demanded of the caller was no demand before.
@@ -229,13 +204,15 @@ class _Building:
     def nodes(self, known: Mapping[int, Symbolic | None]) -> list[Node]:
         scan, plan = self._scan, self._plan
         op = plan.cell.op.model_copy(
-            update={"bias": plan.weights.has_bias, "batch_first": self._time == 1}
+            update={
+                "bias": plan.weights.has_bias,
+                "batch_first": self._time == 1,
+                "backwards": scan.reverse,
+            }
         )
         walked = self._sequence()
         initial = self._initial(known)
         steps, *final = self._add(op, (walked, *initial), member=plan.weights.path)
-        if scan.reverse:
-            (steps,) = self._apply("flip", (steps,), axis=(self._time,))
         steps = self._yielded(steps)
         count = len(scan.stacked)
         for state, value in zip(plan.cell.states, final, strict=True):
@@ -251,8 +228,7 @@ class _Building:
             self._turned(self._node.inputs[number], scan.axes[number], self._time)
             for number in self._plan.weights.elements
         ]
-        walked = parts[0] if len(parts) == 1 else self._apply("concat", parts, axis=2)[0]
-        return self._apply("flip", (walked,), axis=(self._time,))[0] if scan.reverse else walked
+        return parts[0] if len(parts) == 1 else self._apply("concat", parts, axis=2)[0]
 
     def _turned(self, value: int, axis: int, wanted: int, outputs: tuple[int, ...] = ()) -> int:
         """The value with one axis at another place, the others in their order."""

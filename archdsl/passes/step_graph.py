@@ -121,10 +121,11 @@ class StepGraph:
     def _reshaped(self, value: Symbolic, before: TensorType, after: TensorType) -> Symbolic:
         if isinstance(value, Known):
             raise NotAlgebraError
+        sizes = [dim.value for dim in after.dims]
         if isinstance(value, Tensor):
-            return value.reshaped([dim.value for dim in after.dims])
+            return value.reshaped(sizes)
         batch = before.dims[value.batch]
-        return value.reshaped([None if dim == batch else dim.value for dim in after.dims])
+        return value.reshaped(sizes, [at for at, dim in enumerate(after.dims) if dim == batch])
 
     def shared(self, scope: str, key: Hashable, make: Callable[[], Operand]) -> Operand:
         return make()

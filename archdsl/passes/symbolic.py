@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,14 +118,14 @@ class Columns:
         place = self._place(axis)
         return Columns(self.codes.squeeze(place), self.batch - (axis < self.batch))
 
-    def reshaped(self, shape: Sequence[int | None]) -> Columns:
+    def reshaped(self, shape: Sequence[int | None], places: Iterable[int]) -> Columns:
+        """In another shape, of which one of these places is the batch axis."""
         before = int(np.prod(self.codes.shape[: self.batch]))
-        sizes = [0 if size is None else size for size in shape]
-        for place, size in enumerate(shape):
-            if size is None and int(np.prod(sizes[:place])) == before:
-                return Columns(
-                    self.codes.reshape([s for i, s in enumerate(sizes) if i != place]), place
-                )
+        for place in places:
+            others = [size for at, size in enumerate(shape) if at != place]
+            sizes = [size for size in others if size is not None]
+            if len(sizes) == len(others) and int(np.prod(sizes[:place])) == before:
+                return Columns(self.codes.reshape(sizes), place)
         raise NotAlgebraError
 
 

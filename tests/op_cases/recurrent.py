@@ -21,15 +21,23 @@ SIZES = [
 ]
 
 
-def torchs(name: str, hidden: int, **settings: Any) -> Callable[..., tuple[torch.Tensor, ...]]:
-    """The module of torch, its weights set, and its nested outputs in a row."""
+def torchs(
+    name: str, hidden: int, *, backwards: bool = False, **settings: Any
+) -> Callable[..., tuple[torch.Tensor, ...]]:
+    """The module of torch, its weights set, and its nested outputs in a row.
+
+    Backwards is what the module does to the steps in reverse order, in their own order again.
+    """
+    time = int(settings.get("batch_first", False))
 
     def oracle(x: torch.Tensor, *others: Any) -> tuple[torch.Tensor, ...]:
         *states, weights = others
+        x = x.flip(time) if backwards else x
         module = getattr(nn, name)(x.shape[2], hidden, dtype=x.dtype, **settings).eval()
         module.load_state_dict(weights)
         given = tuple(states) if name == "LSTM" and states else states[0] if states else None
         y, final = module(x, given)
+        y = y.flip(time) if backwards else y
         return (y, *final) if isinstance(final, tuple) else (y, final)
 
     return oracle
@@ -64,16 +72,16 @@ def case(
 
 
 def combinations(name: str) -> Iterator[Case]:
-    """One and two layers, one and two directions, with and without states, in both layouts."""
+    """One and two layers, every direction, with and without states, in both layouts."""
     for layers in (1, 2):
-        for directions in (1, 2):
+        for direction in ("forwards", "backwards", "bidirectional"):
             for states in (False, True):
                 for first in (False, True):
                     settings: dict[str, Any] = {}
                     if layers == 2:
                         settings |= {"num_layers": 2, "dropout": 0.25}
-                    if directions == 2:
-                        settings["bidirectional"] = True
+                    if direction != "forwards":
+                        settings[direction] = True
                     if first:
                         settings["batch_first"] = True
                     yield case(name, states=states, **settings)
@@ -88,6 +96,7 @@ def others(name: str) -> Iterator[Case]:
     for dtype in ("float16", "bfloat16"):
         yield case(name, dtype=dtype, opsets=(), states=True, num_layers=2, bidirectional=True)
     yield case(name, dtype="float64", batch_first=True)
+    yield case(name, dtype="float64", batch_first=True, states=True, num_layers=2, backwards=True)
     yield case(name, dtype="float64", bias=False)
     yield case(name, sizes=[{"T": 300, "N": 2}])
 
@@ -103,6 +112,8 @@ def refusals(name: str) -> Iterator[Refused]:
     yield Refused(name, [("float32", ("N", 0, 4))], {"hidden_size": 5, "batch_first": True},
                   match="at least 1 step, but axis 1")  # fmt: skip
     yield Refused(name, [line], {"hidden_size": 5, "dropout": 0.5}, match="there is 1 layer")
+    yield Refused(name, [line], {"hidden_size": 5, "backwards": True, "bidirectional": True},
+                  match="walks both ways")  # fmt: skip
     yield Refused(name, [line], {"hidden_size": 0}, code="invalid-attribute", match="hidden_size")
     yield Refused(name, [line], {"hidden_size": 5, "num_layers": 100_000},
                   code="invalid-attribute", match="num_layers")  # fmt: skip
