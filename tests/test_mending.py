@@ -209,6 +209,21 @@ def test_each_demand_is_told_once_with_its_reason(lines: list[str], told: list[s
     assert needs(*lines) == told
 
 
+def test_a_reason_is_where_sizes_meet_first_not_where_a_signature_made_them_one() -> None:
+    result = api.check("""\
+edition 2026
+block Gate(side: [N, C, H, W], up: [N, D, H, W]) -> [N, C, H, W] {
+  both = (side -> own: Conv(8, 1)) + (up -> other: Conv(8, 1))
+  return side * (both -> score: Conv(1, 1) -> sigmoid)
+}
+model gated(image: [N, 3, H, W]) -> [N, 3, H, W] {
+  require H % 2 == 0 and W % 2 == 0
+  return image -> gate: Gate(up = image -> max_pool(2) -> interpolate(scale_factor=2.0))
+}
+""")
+    assert list(result.needs()) == ["H % 2 == 0 and W % 2 == 0, because of the `add` on line 3"]
+
+
 def test_specs_that_crop_or_resize_need_nothing() -> None:
     for name in ("fcn8s", "fcn16s", "fcn32s", "fcn_resnet50", "resnet50"):
         assert api.check(name).demands()[name] == ()

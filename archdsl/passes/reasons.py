@@ -13,7 +13,7 @@ from archdsl.ir.model import Block, Model, Node, every_node
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.proof import Facts
 from archdsl.ir.solver import Effort
-from archdsl.ir.types import ShapeError
+from archdsl.ir.types import ShapeError, TensorType
 from archdsl.passes.flatten import inline
 from archdsl.source import Span
 
@@ -85,8 +85,7 @@ def _reasons(
     for condition in conditions[:MOST_EXPLAINED]:
         others = [each for each in conditions if each is not condition]
         facts = _assuming(known, [*others, *_weaker(condition, whole)])
-        nodes = every_node(flat.nodes)
-        refused = next((node for node in nodes if _is_refused(flat, node, facts)), None)
+        refused = _first_refused(flat, facts)
         if refused is not None:
             reasons[condition] = refused.called, refused.span
     return reasons
@@ -107,13 +106,27 @@ def _weaker(condition: Condition, whole: Facts) -> Iterator[Condition]:
             yield Compare(Dim.symbol(name), ">=", Dim.of(least - is_bound))
 
 
-def _is_refused(flat: Block, node: Node, facts: Facts) -> bool:
-    """Whether an operator would not take its inputs if only so much were known."""
-    if node.op is None:
-        return False
-    check = Obligations(facts)
-    try:
-        node.op.infer(check, *map(flat.type, node.inputs))
-    except ShapeError:
-        return True
-    return bool(check.deferred)
+def _first_refused(flat: Block, facts: Facts) -> Node | None:
+    """The first operator that would not take its inputs if only so much were known.
+
+    What those are is inferred again: a signature may have called sizes by what they are proved to
+    be equal to.
+    """
+    found: dict[int, TensorType] = {}
+    for node in every_node(flat.nodes):
+        if node.op is None:
+            continue
+        check = Obligations(facts)
+        given = (found.get(value) or flat.type(value) for value in node.inputs)
+        try:
+            results = node.op.infer(check, *given)
+        except ShapeError:
+            return node
+        if check.deferred:
+            return node
+        if node.fresh:
+            continue
+        types = results if isinstance(results, tuple) else (results,)
+        for value, type in zip(node.outputs, types, strict=True):
+            found[value] = TensorType(type.dtype, type.dims, flat.type(value).axes)
+    return None
