@@ -186,7 +186,9 @@ class Program:
         label = f"shared{len(self.lines)}"
         value = self.values[name]
         for _ in range(2):
-            value = stage.outputs(self.machine, [value], label, self.context)[0]
+            value, *others = stage.outputs(self.machine, [value], label, self.context)
+            if others and stage.kind.leading_outputs != 1:
+                raise Rejected("several values flow on")
         made = f"{stage.kind.layer}({', '.join(written(stage.kind, stage.attributes))})"
         lines = f"{label} = {made}", f"@ = {name} -> {label} -> {label}"
         self._bind(value, *lines, used=[name])

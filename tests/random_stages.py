@@ -38,6 +38,7 @@ DEVIATIONS = frozenset({"std", "var"})
 POSITIVE = frozenset({"log", "log2", "sqrt", "rsqrt", "reciprocal"})
 LEFT_OUT = frozenset(
     {"isnan", "embedding", "linear", "take", "gather", "index_select", "sinusoidal_positions"}
+    | {"scatter", "scatter_add", "max_unpool", "multi_margin_loss"}
 )
 SIZED = frozenset(
     {"LayerNorm", "unflatten", "split", "rearrange", "einsum", "reshape", "expand", "select"}
@@ -187,7 +188,8 @@ class Machine:
                 if whole and math.prod(dim.evaluate(sizes) for dim in whole) <= count:
                     raise Rejected("one number does not deviate")
         floating = [value for value in inputs if self.types[value].dtype.is_floating]
-        if name in STEPS and not all(self.exact[value] for value in floating):
+        jumps = name in STEPS or not all(result.dtype.is_floating for result in results)
+        if jumps and not all(self.exact[value] for value in floating):
             raise Rejected("a rounding error would jump")
         if name == "Embedding" and not self.raw[inputs[0]]:
             raise Rejected("indices may not exist")
