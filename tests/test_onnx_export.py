@@ -12,9 +12,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from hand_models import Build, conv_norm_block, model, op, small_classifier
 from op_harness import session
 
+import archdsl
 from archdsl.backends import onnx_file
 from archdsl.backends.onnx_export import IR_VERSIONS, export, refusals, save
 from archdsl.backends.onnx_lowering import NotExportableError
@@ -472,3 +474,26 @@ def test_blocks_of_one_definition_can_differ_in_channels() -> None:
     proto = export(model(build.block(out=x), first, second), None)
     check(proto)
     assert run(proto, image(2, 3, 5, 4))[0].shape == (2, 6, 5, 4)
+
+
+@pytest.mark.parametrize("pad", [1, 3])
+@pytest.mark.parametrize(
+    "pooling",
+    [
+        "max_pool(2)",
+        "max_pool(3, stride=2, padding=1, ceil_mode=true)",
+        "avg_pool(1, stride=3)",
+        "avg_pool(3, stride=2, padding=1)",
+        "avg_pool(3, stride=2, padding=1, count_include_pad=false)",
+        "avg_pool(3, stride=2, divisor_override=5)",
+    ],
+)
+def test_padding_by_zeros_stays_apart_from_pooling(pooling: str, pad: int) -> None:
+    body = f"x -> pad([{pad}, 1, 1, {pad}]) -> {pooling}"
+    text = f"edition 2026\nmodel m(x: [N, 2, 9, 9]) -> [N, 2, P, Q] {{ {body} }}\n"
+    network = archdsl.load(text)
+    x = -np.random.default_rng(0).random((2, 2, 9, 9), np.float32) - 1
+    runner = onnxruntime.InferenceSession(network.to_onnx().SerializeToString())
+    (got,) = runner.run(None, {"x": x})
+    expected = network.to_torch()(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(got, expected, rtol=1e-6)

@@ -205,6 +205,10 @@ class GraphBuilder:
             for place, type in enumerate(types)
         )
 
+    def is_padded(self, x: Operand) -> bool:
+        maker = self._makers.get(x.name)
+        return maker is not None and maker.op_type == "Pad"
+
     def weight(self, name: str) -> Operand:
         return self.borrow(self._weights[name])
 

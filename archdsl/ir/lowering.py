@@ -185,6 +185,11 @@ class OnnxGraph(Protocol):
         """Append a node with several outputs."""
         ...
 
+    def is_padded(self, x: Operand) -> bool:
+        """Whether a Pad gives it. ONNX Runtime (1.31) makes a padding by zeros part of a pooling
+        that follows, also where that computes something else or cannot be loaded."""
+        ...
+
     def weight(self, name: str) -> Operand:
         """The operator's own parameter or buffer, as an initializer."""
         ...

@@ -86,7 +86,7 @@ class MaxPool(Op, layer="MaxPool", function="max_pool"):
     def onnx(self, g: OnnxGraph, x: Operand) -> Operand | tuple[Operand, Operand]:
         windows = self._windows(x.type.rank - 2)
         result, before, after = windows.result(x.type), windows.before, windows.after
-        image = x.type
+        image, is_padded = x.type, g.is_padded(x)
         if any(pad >= width for pad, width in zip(after, windows.kernel, strict=True)):
             # Runtimes refuse a padding as long as the kernel; dilated windows can need it.
             if self.return_indices:
@@ -95,7 +95,7 @@ class MaxPool(Op, layer="MaxPool", function="max_pool"):
                     help="leave `ceil_mode` out, or pad first",
                 )
             x = pad_constant(g, x, before, after, -inf)
-            before = after = (0,) * len(before)
+            before, after, is_padded = (0,) * len(before), (0,) * len(before), False
         attributes: dict[str, Any] = {
             "kernel_shape": windows.kernel,
             "strides": windows.stride,
@@ -103,10 +103,13 @@ class MaxPool(Op, layer="MaxPool", function="max_pool"):
             "dilations": windows.dilation,
         }
         dtype = wide_below(22, g, x.type.dtype)
-        if not self.return_indices:
+        if not (self.return_indices or is_padded):
             return node_in(g, dtype, "MaxPool", x, type=result, **attributes)
         types = result.with_dtype(dtype), result.with_dtype(DType.INT64)
         greatest, places = g.nodes("MaxPool", cast(g, x, dtype), types=types, **attributes)
+        if not self.return_indices:
+            # Padding by zeros stays apart from a pooling that gives places too.
+            return cast(g, greatest, x.type.dtype)
         # ONNX counts through the whole tensor, torch through the axes of one channel.
         area = g.size(prod(image.dims[2:], start=Dim.of(1)), DType.INT64)
         return cast(g, greatest, x.type.dtype), g.node("Mod", places, area, type=types[1])
@@ -185,6 +188,11 @@ class AvgPool(Op, layer="AvgPool", function="avg_pool"):
             x = pad_constant(g, x, before, before, 0.0)
             after = tuple(end - pad for end, pad in zip(after, before, strict=True))
             before, counts_padding = (0,) * len(before), False
+        pads: dict[str, Any] = {"pads": (*before, *after)}
+        if g.is_padded(x) and (counts_padding or not any((*before, *after))):
+            # Padding by zeros stays apart from a pooling that says that it pads nothing.
+            x = pad_constant(g, x, before, after, 0.0) if counts_padding else x
+            pads = {"auto_pad": "VALID"}
         pooled = node_in(
             g,
             wide_below(22, g, x.type.dtype),
@@ -193,8 +201,8 @@ class AvgPool(Op, layer="AvgPool", function="avg_pool"):
             type=result,
             kernel_shape=windows.kernel,
             strides=windows.stride,
-            pads=(*before, *after),
             count_include_pad=int(counts_padding),
+            **pads,
         )
         if self.divisor_override is None:
             return pooled
