@@ -393,6 +393,7 @@ def _state(weights: Weights | None) -> Any:
 
 def _arrays(weights: Weights | None) -> Any:
     """Weights as numpy arrays by name."""
+    from archdsl.backends.running import array_of
     from archdsl.backends.weights import load_safetensors
 
     state = _state(weights)
@@ -400,12 +401,8 @@ def _arrays(weights: Weights | None) -> Any:
         return None
     if isinstance(state, Mapping):
         given = cast("Mapping[str, Any]", state)
-        return {name: _array(value) for name, value in given.items()}
+        return {
+            name: array_of(value) if hasattr(value, "detach") else value
+            for name, value in given.items()
+        }
     return load_safetensors(Path(state))
-
-
-def _array(value: Any) -> Any:
-    """A tensor or an array as an array."""
-    from archdsl.backends.running import array_of
-
-    return array_of(value) if hasattr(value, "detach") else value

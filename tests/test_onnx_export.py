@@ -497,3 +497,21 @@ def test_padding_by_zeros_stays_apart_from_pooling(pooling: str, pad: int) -> No
     (got,) = runner.run(None, {"x": x})
     expected = network.to_torch()(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+def test_pooling_in_the_steps_of_a_scan_is_exported() -> None:
+    network = archdsl.load(
+        "edition 2026\n"
+        "model m(x: [T, N, 2, 8]) -> [T, N, 2, 5] {\n"
+        "  ys = scan row over x(axis=T) carry h = zeros(N, 2, 5) {\n"
+        "    h = tanh(h + (row -> pad([1, 1]) -> max_pool(2)))\n"
+        "    yield h\n"
+        "  }\n"
+        "  return ys\n"
+        "}\n"
+    )
+    x = -np.random.default_rng(0).random((3, 2, 2, 8), np.float32) - 1
+    runner = onnxruntime.InferenceSession(network.to_onnx().SerializeToString())
+    (got,) = runner.run(None, {"x": x})
+    expected = network.to_torch()(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(got, expected, rtol=1e-6)

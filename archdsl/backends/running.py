@@ -97,11 +97,14 @@ def tensor_of(array: Array) -> torch.Tensor:
 
 def array_of(tensor: torch.Tensor) -> Array:
     """The numbers of a tensor; numpy knows bfloat16 by its extension only."""
-    import torch
+    try:
+        return tensor.numpy(force=True)
+    except TypeError:
+        import torch
 
-    if tensor.dtype is torch.bfloat16:
+        if tensor.dtype is not torch.bfloat16:
+            raise
         return tensor.view(torch.int16).numpy(force=True).view(numpy_dtype(DType.BFLOAT16))
-    return tensor.numpy(force=True)
 
 
 def run_torch_in_float64(

@@ -96,6 +96,9 @@ class StepGraph:
                 found = list(rule(Reading(self.algebra, known, types, attributes)))
         return tuple(self.operand(value, type) for value, type in zip(found, types, strict=True))
 
+    def is_padded(self, x: Operand) -> bool:
+        return False
+
     def weight(self, name: str) -> Operand:
         return self._weights[name]
 
