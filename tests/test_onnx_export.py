@@ -486,10 +486,12 @@ def test_blocks_of_one_definition_can_differ_in_channels() -> None:
         "avg_pool(3, stride=2, padding=1)",
         "avg_pool(3, stride=2, padding=1, count_include_pad=false)",
         "avg_pool(3, stride=2, divisor_override=5)",
+        "adaptive_max_pool(2)",
+        "adaptive_avg_pool(2)",
     ],
 )
 def test_padding_by_zeros_stays_apart_from_pooling(pooling: str, pad: int) -> None:
-    body = f"x -> pad([{pad}, 1, 1, {pad}]) -> {pooling}"
+    body = f"x -> pad([{pad}, 2, 2, {pad}]) -> {pooling}"
     text = f"edition 2026\nmodel m(x: [N, 2, 9, 9]) -> [N, 2, P, Q] {{ {body} }}\n"
     network = archdsl.load(text)
     x = -np.random.default_rng(0).random((2, 2, 9, 9), np.float32) - 1

@@ -186,8 +186,7 @@ class OnnxGraph(Protocol):
         ...
 
     def is_padded(self, x: Operand) -> bool:
-        """Whether a Pad gives it. ONNX Runtime (1.31) makes a padding by zeros part of a pooling
-        that follows, also where that computes something else or cannot be loaded."""
+        """Whether a Pad gives it."""
         ...
 
     def weight(self, name: str) -> Operand:

@@ -86,7 +86,7 @@ class MaxPool(Op, layer="MaxPool", function="max_pool"):
     def onnx(self, g: OnnxGraph, x: Operand) -> Operand | tuple[Operand, Operand]:
         windows = self._windows(x.type.rank - 2)
         result, before, after = windows.result(x.type), windows.before, windows.after
-        image, is_padded = x.type, g.is_padded(x)
+        image = x.type
         if any(pad >= width for pad, width in zip(after, windows.kernel, strict=True)):
             # Runtimes refuse a padding as long as the kernel; dilated windows can need it.
             if self.return_indices:
@@ -95,21 +95,20 @@ class MaxPool(Op, layer="MaxPool", function="max_pool"):
                     help="leave `ceil_mode` out, or pad first",
                 )
             x = pad_constant(g, x, before, after, -inf)
-            before, after, is_padded = (0,) * len(before), (0,) * len(before), False
+            before = after = (0,) * len(before)
         attributes: dict[str, Any] = {
             "kernel_shape": windows.kernel,
             "strides": windows.stride,
-            "pads": (*before, *after),
             "dilations": windows.dilation,
         }
-        dtype = wide_below(22, g, x.type.dtype)
-        if not (self.return_indices or is_padded):
-            return node_in(g, dtype, "MaxPool", x, type=result, **attributes)
-        types = result.with_dtype(dtype), result.with_dtype(DType.INT64)
-        greatest, places = g.nodes("MaxPool", cast(g, x, dtype), types=types, **attributes)
+        pads = (*before, *after)
         if not self.return_indices:
-            # Padding by zeros stays apart from a pooling that gives places too.
-            return cast(g, greatest, x.type.dtype)
+            return _pooled(g, "MaxPool", x, result, pads, fill=-inf, **attributes)
+        dtype = wide_below(22, g, x.type.dtype)
+        types = result.with_dtype(dtype), result.with_dtype(DType.INT64)
+        greatest, places = g.nodes(
+            "MaxPool", cast(g, x, dtype), types=types, pads=pads, **attributes
+        )
         # ONNX counts through the whole tensor, torch through the axes of one channel.
         area = g.size(prod(image.dims[2:], start=Dim.of(1)), DType.INT64)
         return cast(g, greatest, x.type.dtype), g.node("Mod", places, area, type=types[1])
@@ -188,21 +187,16 @@ class AvgPool(Op, layer="AvgPool", function="avg_pool"):
             x = pad_constant(g, x, before, before, 0.0)
             after = tuple(end - pad for end, pad in zip(after, before, strict=True))
             before, counts_padding = (0,) * len(before), False
-        pads: dict[str, Any] = {"pads": (*before, *after)}
-        if g.is_padded(x) and (counts_padding or not any((*before, *after))):
-            # Padding by zeros stays apart from a pooling that says that it pads nothing.
-            x = pad_constant(g, x, before, after, 0.0) if counts_padding else x
-            pads = {"auto_pad": "VALID"}
-        pooled = node_in(
+        pooled = _pooled(
             g,
-            wide_below(22, g, x.type.dtype),
             "AveragePool",
             x,
-            type=result,
+            result,
+            (*before, *after),
+            fill=0.0 if counts_padding else None,
             kernel_shape=windows.kernel,
             strides=windows.stride,
             count_include_pad=int(counts_padding),
-            **pads,
         )
         if self.divisor_override is None:
             return pooled
@@ -407,6 +401,29 @@ def _sees_bins(axis: int, x: TensorType, bins: tuple[int | None, ...]) -> Sights
     return through(axis, None if width is None else Reach.window(width, width))
 
 
+def _pooled(
+    g: OnnxGraph,
+    pooling: str,
+    x: Operand,
+    result: TensorType,
+    pads: tuple[int, ...] = (),
+    *,
+    fill: float | None = None,
+    **attributes: Any,
+) -> Operand:
+    """Windows slid over `x`; `fill` is what their padding can be written out as.
+
+    ONNX Runtime (1.31) makes a padding by zeros part of the pooling that follows, also where that
+    gives something else or cannot be loaded; it keeps apart one that says it pads nothing.
+    """
+    placed: dict[str, Any] = {"pads": pads or None}
+    if g.is_padded(x) and (fill is not None or not any(pads)):
+        x = pad_constant(g, x, pads[: len(pads) // 2], pads[len(pads) // 2 :], fill or 0.0)
+        placed = {"auto_pad": "VALID"}
+    dtype = wide_below(22, g, x.type.dtype)
+    return node_in(g, dtype, pooling, x, type=result, **placed, **attributes)
+
+
 def _pool_all(g: OnnxGraph, x: Operand, pooling: str) -> Operand:
     ones = (1,) * (x.type.rank - 2)
     return node_in(g, wide_below(22, g, x.type.dtype), pooling, x, type=_with_bins(x.type, ones))
@@ -427,15 +444,7 @@ def _pool_bins(
     if any(width is not None and width > 1 for width in kernel):
         widths = tuple(width or 1 for width in kernel)
         done = tuple(count if width else None for count, width in zip(bins, kernel, strict=True))
-        x = node_in(
-            g,
-            wide_below(22, g, x.type.dtype),
-            pooling,
-            x,
-            type=_with_bins(x.type, done),
-            kernel_shape=widths,
-            strides=widths,
-        )
+        x = _pooled(g, pooling, x, _with_bins(x.type, done), kernel_shape=widths, strides=widths)
     for axis, (count, width) in enumerate(zip(bins, kernel, strict=True), 2):
         if width is not None or count is None:
             continue
