@@ -291,11 +291,10 @@ def _infer_op(
 ) -> Sequence[TensorType]:
     names = iter(fresh)
     try:
-        found = op.infer(Obligations(facts, named=lambda _: next(names)), *given)
+        return op.output_types(Obligations(facts, named=lambda _: next(names)), *given)
     except ShapeError as problem:
         reason = f"without the blocks' signatures it does not follow: {problem.message}"
         raise Unsupported(reason) from None
-    return found if isinstance(found, tuple) else (found,)
 
 
 def _infer_scan(

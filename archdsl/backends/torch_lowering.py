@@ -187,10 +187,9 @@ def result_types(
 
 def _inferred(op: Op, types: Sequence[TensorType]) -> Sequence[TensorType] | None:
     try:
-        result = op.infer(SETTLED, *types)
+        return op.output_types(SETTLED, *types)
     except Exception:
         return None
-    return result if isinstance(result, tuple) else (result,)
 
 
 def gives_tuple(op: Op, types: Sequence[TensorType]) -> bool:

@@ -246,6 +246,11 @@ class Op(BaseModel):
 
     # -------------------------------------------------------------------------- conveniences
 
+    def output_types(self, check: Obligations, *inputs: TensorType) -> tuple[TensorType, ...]:
+        """The types of all outputs, also of a single one; raises ShapeError."""
+        found = self.infer(check, *inputs)
+        return found if isinstance(found, tuple) else (found,)
+
     @classmethod
     def input_names(cls) -> tuple[str, ...]:
         """Port names, from the signature of `infer`; a variadic one begins with `*`."""

@@ -197,10 +197,9 @@ class _Converting:
             names = iter(node.fresh)
             self.check.named = lambda _: next(names)
             try:
-                found = node.op.infer(self.check, *map(self._type, node.inputs))
+                types = node.op.output_types(self.check, *map(self._type, node.inputs))
             except ShapeError as error:
                 raise _Misfit(node, error) from None
-            types = found if isinstance(found, tuple) else (found,)
             for value, type in zip(node.outputs, types, strict=True):
                 self.values[value] = replace(self.values[value], type=type)
         self.nodes.append(node)

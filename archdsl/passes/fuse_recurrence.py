@@ -302,8 +302,7 @@ class _Building:
         member: str | None = None,
     ) -> tuple[int, ...]:
         """Append a node; its outputs are new values unless they are given."""
-        found = op.infer(self.check, *(self._values[value].type for value in inputs))
-        types = found if isinstance(found, tuple) else (found,)
+        types = op.output_types(self.check, *(self._values[value].type for value in inputs))
         given = outputs or tuple(self._value(type) for type in types)
         self._made.append(
             Node(

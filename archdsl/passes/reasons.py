@@ -119,14 +119,13 @@ def _first_refused(flat: Block, facts: Facts) -> Node | None:
         check = Obligations(facts)
         given = (found.get(value) or flat.type(value) for value in node.inputs)
         try:
-            results = node.op.infer(check, *given)
+            types = node.op.output_types(check, *given)
         except ShapeError:
             return node
         if check.deferred:
             return node
         if node.fresh:
             continue
-        types = results if isinstance(results, tuple) else (results,)
         for value, type in zip(node.outputs, types, strict=True):
             found[value] = TensorType(type.dtype, type.dims, flat.type(value).axes)
     return None

@@ -114,10 +114,9 @@ def _from_the_end(op: Op, x: TensorType) -> Op:
 
 def _gives(op: Op, given: Sequence[TensorType], wanted: Sequence[TensorType]) -> bool:
     try:
-        made = op.infer(SETTLED, *given)
+        types = op.output_types(SETTLED, *given)
     except ShapeError:
         return False
-    types = made if isinstance(made, tuple) else (made,)
     return [(type.dtype, type.dims) for type in types] == [(t.dtype, t.dims) for t in wanted]
 
 

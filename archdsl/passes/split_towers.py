@@ -168,8 +168,7 @@ class _Splitting:
         ]
         for number, piece in enumerate(plan.pieces):
             inputs = tuple(shares[number] for shares in taken)
-            found = piece.op.infer(SETTLED, *(self.values[value].type for value in inputs))
-            types = found if isinstance(found, tuple) else (found,)
+            types = piece.op.output_types(SETTLED, *(self.values[value].type for value in inputs))
             outputs = tuple(self._add(Value("", type, node.span)) for type in types)
             member = None if node.member is None else f"{self.prefix}{number}.{node.member}"
             changes = {"op": piece.op, "member": member, "inputs": inputs, "outputs": outputs}

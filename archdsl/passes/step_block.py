@@ -223,9 +223,7 @@ class _Builder:
         check = Obligations(self.facts)
         given = [self.grown.values[number].type for number in inputs]
         try:
-            found = op.infer(check, *given)
-            results = found if isinstance(found, tuple) else (found,)
-            for type, result in zip(types, results, strict=True):
+            for type, result in zip(types, op.output_types(check, *given), strict=True):
                 for size, other in zip(type.dims, result.dims, strict=True):
                     check.demand_equal(size, other, f"one step of {type} would be {result}")
         except ShapeError as problem:

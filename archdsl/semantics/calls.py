@@ -318,7 +318,7 @@ class Calls:
         builder = self._body.builder
         check = Obligations(builder.facts, named=builder.size_name)
         try:
-            results = op.infer(check, *types)
+            results = op.output_types(check, *types)
         except ShapeError as error:
             faulty = error.inputs or tuple(range(len(tensors)))
             chains = [builder.chain(tensors[index]) for index in faulty if index < len(tensors)]
@@ -326,7 +326,6 @@ class Calls:
             raise Problem(
                 problems.shape_error(template.span, template.name, error, types, chains, ways)
             ) from None
-        results = results if isinstance(results, tuple) else (results,)
         self._check_size(results, template)
         for condition, message in check.deferred:
             builder.require(condition, f"{template.name}: {message}", template.span)
