@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from transformed_networks import Arrays, agreeing, moved_back
 
 import archdsl
-from archdsl import ArchError, execution
+from archdsl import ArchError
 from archdsl.backends.running import run_onnx
 from archdsl.backends.verify import RELATIVE_BOUND
 from archdsl.backends.weights import initial
 from archdsl.cli import main
-
-Arrays = dict[str, np.ndarray]
 
 
 def network(
@@ -33,10 +32,9 @@ model net(x: [N, {dims}]) -> y: [N, {result}] {{
 
 def changed(net: archdsl.Network) -> tuple[archdsl.api.Transformation, Arrays, Arrays]:
     """The network as convolutions, its weights before and after; both agree."""
-    change, weights = net.transformed("convolutionalize"), initial(net.ir, 3)
-    comparisons = execution.compare(net, change, weights)
-    assert comparisons and all(each.agrees for each in comparisons), list(map(str, comparisons))
-    return change, weights, execution.mapped(change, weights)
+    weights = initial(net.ir, 3)
+    change, after = agreeing(net, weights, "convolutionalize")
+    return change, weights, after
 
 
 def place(refusal: ArchError) -> str | None:
@@ -48,11 +46,6 @@ def place(refusal: ArchError) -> str | None:
 
 def parameters(arrays: Arrays) -> int:
     return sum(array.size for array in arrays.values())
-
-
-def back(change: archdsl.api.Transformation, after: Arrays) -> Arrays:
-    given = {path: lambda array=array: array for path, array in after.items()}
-    return {path: np.asarray(array()) for path, array in change.map.backward(given).items()}
 
 
 def shapes(net: archdsl.Network) -> list[str]:
@@ -83,7 +76,7 @@ def test_a_map_has_what_the_original_says_of_the_crops_that_its_places_see(head:
     change, weights, after = changed(net)
     assert parameters(after) == parameters(weights) and change.map.is_exact
     assert not change.dropped
-    assert {p: a.tobytes() for p, a in back(change, after).items()} == {
+    assert {p: a.tobytes() for p, a in moved_back(change.map, after).items()} == {
         path: array.tobytes() for path, array in weights.items()
     }
     image = np.random.default_rng(1).standard_normal((2, 3, 33, 29)).astype(np.float32)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
+from transformed_networks import lively, moved_back
 
 import archdsl
 from archdsl import execution
-from archdsl.backends.weights import initial
 from archdsl.passes.tensor_map import LostWeightsError
 
 
@@ -19,17 +19,6 @@ model net(x: [N, {dims}]) -> [N, {result}] {{
   return x -> {body}
 }}
 """)
-
-
-def lively(net: archdsl.Network) -> dict[str, np.ndarray]:
-    """Weights with statistics that are not those of a fresh module."""
-    weights = initial(net.ir, 3)
-    generator = np.random.default_rng(0)
-    for path, array in weights.items():
-        if array.ndim == 1 and array.dtype.kind == "f":
-            low = 0.5 if "var" in path else -1.0
-            weights[path] = generator.uniform(low, 1.5, array.shape).astype(np.float32)
-    return weights
 
 
 @pytest.mark.parametrize(
@@ -120,4 +109,4 @@ def test_what_was_computed_is_not_taken_apart() -> None:
     change, weights = net.transformed("fuse_batch_norm"), lively(net)
     after = execution.mapped(change, weights)
     with pytest.raises(LostWeightsError, match="num_batches_tracked"):
-        change.map.backward({path: lambda a=array: a for path, array in after.items()})
+        moved_back(change.map, after)

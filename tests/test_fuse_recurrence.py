@@ -14,6 +14,7 @@ import torch
 from op_parity import assert_parity
 from recurrent_cells import CELLS, HIDDEN, INPUTS, NEARLY, cell, network
 from torch_programs import ScanProgram
+from transformed_networks import moved_back
 
 import archdsl
 from archdsl.api import Network
@@ -41,10 +42,6 @@ def lazily(arrays: Mapping[str, np.ndarray]) -> Arrays:
 
 def moved(change: TensorMap, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {path: array() for path, array in change.forward(lazily(arrays)).items()}
-
-
-def moved_back(change: TensorMap, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {path: array() for path, array in change.backward(lazily(arrays)).items()}
 
 
 def bits(array: np.ndarray) -> bytes:

@@ -10,45 +10,26 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 from torch.nn import functional as F
+from transformed_networks import Arrays, agreeing, lively, moved_back
 
 import archdsl
-from archdsl import ArchError, execution
+from archdsl import ArchError
 from archdsl.backends.running import run_onnx
 from archdsl.backends.verify import RELATIVE_BOUND
-from archdsl.backends.weights import initial
 from archdsl.cli import main
 from archdsl.diagnostics import GivenError
 from archdsl.passes.tensor_map import LostWeightsError
-
-Arrays = dict[str, np.ndarray]
 
 
 def network(body: str, dims: str = "4, 12, 12") -> archdsl.Network:
     return archdsl.load(f"edition 2026\nmodel net(x: [N, {dims}]) {{\n  return x -> {body}\n}}\n")
 
 
-def lively(net: archdsl.Network) -> Arrays:
-    """Weights with statistics and biases that are not those of a fresh module."""
-    weights = initial(net.ir, 3)
-    generator = np.random.default_rng(0)
-    for path, array in weights.items():
-        if array.ndim == 1 and array.dtype.kind == "f":
-            low = 0.5 if "var" in path else -1.0
-            weights[path] = generator.uniform(low, 1.5, array.shape).astype(np.float32)
-    return weights
-
-
 def split(net: archdsl.Network, towers: int) -> tuple[archdsl.api.Transformation, Arrays, Arrays]:
     """The network in towers, its weights before and after; both agree."""
-    change, weights = net.transformed("split_towers", towers=towers), lively(net)
-    comparisons = execution.compare(net, change, weights)
-    assert comparisons and all(each.agrees for each in comparisons), list(map(str, comparisons))
-    return change, weights, execution.mapped(change, weights)
-
-
-def back(change: archdsl.api.Transformation, after: Arrays) -> Arrays:
-    given = {path: lambda array=array: array for path, array in after.items()}
-    return {path: np.asarray(array()) for path, array in change.map.backward(given).items()}
+    weights = lively(net)
+    change, after = agreeing(net, weights, "split_towers", towers=towers)
+    return change, weights, after
 
 
 GROUPED = "a: Conv(8, 3, padding=1, groups=4) -> relu -> b: Conv(12, 3, groups=2)"
@@ -77,7 +58,7 @@ def test_outputs_and_weights_are_the_same(body: str, towers: int, parted: int) -
     tops = {path.removeprefix("tower0.") for path in after if path.startswith("tower0.")}
     assert len({path.partition(".")[0] for path in tops if path.endswith("weight")}) >= parted
     assert change.map.is_exact and not change.dropped
-    assert {p: a.tobytes() for p, a in back(change, after).items()} == {
+    assert {p: a.tobytes() for p, a in moved_back(change.map, after).items()} == {
         path: array.tobytes() for path, array in weights.items()
     }
     floating = [
@@ -172,7 +153,7 @@ def test_the_shipped_alexnet_keeps_its_parameters_to_the_digit() -> None:
 def test_depthwise_networks_split_into_many(towers: int) -> None:
     net = archdsl.load("mobilenet_v2", dims={"H": 33, "W": 40})
     change, weights, after = split(net, towers)
-    assert {p: a.tobytes() for p, a in back(change, after).items()} == {
+    assert {p: a.tobytes() for p, a in moved_back(change.map, after).items()} == {
         path: array.tobytes() for path, array in weights.items()
     }
 
@@ -182,7 +163,7 @@ def test_what_has_come_to_differ_between_towers_is_lost() -> None:
     change, _, after = split(net, 2)
     after["tower1.bn.num_batches_tracked"] = np.asarray(7)
     with pytest.raises(LostWeightsError, match="num_batches_tracked stands in several places"):
-        back(change, after)
+        moved_back(change.map, after)
 
 
 def test_a_second_split_takes_other_names() -> None:
