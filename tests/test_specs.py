@@ -317,6 +317,10 @@ def exported(
     save(path, model, {name: tensor.numpy() for name, tensor in weights.items()})
     if path.stat().st_size < 120e6:
         onnx.checker.check_model(str(path), full_check=True)
+    return opened(path)
+
+
+def opened(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
@@ -333,9 +337,17 @@ def assert_lively(y: torch.Tensor) -> None:
 
 def assert_agrees(found: torch.Tensor, single: torch.Tensor, exact: torch.Tensor) -> None:
     """ONNX Runtime beside float64: within 1e-5, and about as exact as PyTorch in float32."""
-    scale = exact.abs().max()
-    error, torch_error = ((y - exact).abs().max() / scale for y in (found, single))
+    assert_small(relative_error(found, exact), relative_error(single, exact))
+
+
+def relative_error(found: torch.Tensor, exact: torch.Tensor) -> float:
+    """The largest difference as a part of the largest value."""
     assert found.shape == exact.shape
+    return float((found - exact).abs().max() / exact.abs().max())
+
+
+def assert_small(error: float, torch_error: float) -> None:
+    """The bound on ONNX Runtime's error, with that of PyTorch in float32 beside it."""
     assert error <= 1e-5
     assert torch_error <= 1e-5
     assert error <= 4 * torch_error + 1e-6

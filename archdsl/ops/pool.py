@@ -31,6 +31,9 @@ class MaxPool(Op, layer="MaxPool", function="max_pool"):
 
     `[N, C, *S] -> [N, C, *S']` or `[N, C, *S'], int64[N, C, *S']`
 
+    Where two values of a window differ by less than rounding, runtimes and processors may give
+    different indices; what `max_unpool` makes of them then differs too.
+
     Source: torch.nn.MaxPool1d/2d/3d; ONNX MaxPool.
 
     Example: `x -> MaxPool(3, stride=2, padding=1)`
