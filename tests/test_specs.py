@@ -343,7 +343,8 @@ def assert_agrees(found: torch.Tensor, single: torch.Tensor, exact: torch.Tensor
 def relative_error(found: torch.Tensor, exact: torch.Tensor) -> float:
     """The largest difference as a part of the largest value."""
     assert found.shape == exact.shape
-    return float((found - exact).abs().max() / exact.abs().max())
+    difference, largest = (found - exact).abs().max(), exact.abs().max()
+    return float(difference / largest) if largest > 0 else float(difference)
 
 
 def assert_small(error: float, torch_error: float) -> None:

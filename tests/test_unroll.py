@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from test_scan import SCANS, STEPS
@@ -11,7 +12,7 @@ from test_specs import assert_agrees
 
 import archdsl
 from archdsl.api import Network
-from archdsl.backends.running import run_onnx
+from archdsl.backends.running import run_onnx, run_torch_in_float64
 from archdsl.backends.weights import initial
 from archdsl.diagnostics import ArchError
 from archdsl.ir.model import every_node
@@ -49,11 +50,11 @@ def test_written_out_it_gives_the_same_bits(name: str, length: int) -> None:
     exported = change.network.to_onnx(weights)
     assert not [node for node in exported.graph.node if node.op_type in ("Scan", "GRU", "LSTM")]
     found = run_onnx(exported.SerializeToString(), arrays)
-    doubles = [x.double() for x in inputs]
-    exact = run(net.to_torch(weights).eval().double(), doubles)
+    wide = {name: array.astype(np.float64) for name, array in arrays.items()}
+    exact = run_torch_in_float64(net.to_torch(weights).eval().double(), net.ir, wide)
     for one, other, array, double in zip(loop, written, found, exact, strict=True):
         assert torch.equal(one, other)
-        assert_agrees(torch.from_numpy(array), one, double)
+        assert_agrees(torch.from_numpy(array), one, torch.from_numpy(double))
 
 
 def test_the_text_written_out_is_a_program() -> None:
