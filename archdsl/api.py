@@ -130,7 +130,7 @@ class Network:
 
     @cached_property
     def _source(self) -> str:
-        from archdsl.backends.torch_source import emit
+        from archdsl.backends.torch.source import emit
 
         with self._target("PyTorch"):
             return emit(self.ir)
@@ -147,7 +147,7 @@ class Network:
         `weights` is a state dict, a module that has one, or a `.safetensors` file; they must fit
         exactly. `device` may be `"meta"`.
         """
-        from archdsl.backends.torch_live import load as build
+        from archdsl.backends.torch.live import load as build
 
         with self._target("PyTorch"):
             return build(self.ir, self._own(_state(weights)), device)
@@ -163,7 +163,7 @@ class Network:
         training_outputs: bool = False,
     ) -> onnx.ModelProto:
         """The model as ONNX, in memory; see `save_onnx`."""
-        from archdsl.backends import onnx_export
+        from archdsl.backends.onnx import export as onnx_export
 
         chosen = onnx_export.DEFAULT_OPSET if opset is None else opset
         with self._exporting(chosen):
@@ -199,7 +199,7 @@ class Network:
         with `external`, go to `path + ".data"`. Raises `ArchError` before anything is written if an
         operator has no exact form at this opset.
         """
-        from archdsl.backends import onnx_export
+        from archdsl.backends.onnx import export as onnx_export
 
         chosen = onnx_export.DEFAULT_OPSET if opset is None else opset
         with self._exporting(chosen):
@@ -227,7 +227,7 @@ class Network:
     @contextmanager
     def _exporting(self, opset: int) -> Generator[None]:
         """Report what has no exact form at this opset; it is found before anything is written."""
-        from archdsl.backends.onnx_lowering import NotExportableError
+        from archdsl.backends.onnx.lower import NotExportableError
 
         target = f"ONNX opset {opset}"
         try:
@@ -266,7 +266,7 @@ class Network:
 
         `unroll` writes scans of known length out step by step.
         """
-        from archdsl.backends.arch_source import emit
+        from archdsl.backends.arch.source import emit
 
         with self._target("the flat form"):
             return self.transformed("unroll").network.expanded() if unroll else emit(self.ir)
@@ -298,7 +298,7 @@ class Network:
 
         `settings` are the numbers that it must be told, such as `towers=2`.
         """
-        from archdsl.backends.arch_source import emit
+        from archdsl.backends.arch.source import emit
         from archdsl.passes.flatten import inline
         from archdsl.passes.state import state
         from archdsl.passes.transforms import apply

@@ -25,7 +25,7 @@ def peak_megabytes() -> float:
 def main(what: str, spec: str) -> None:
     """Compile once, and say what it took."""
     if what == "export":
-        import_module("archdsl.backends.onnx_export")  # loading onnx is measured elsewhere
+        import_module("archdsl.backends.onnx.export")  # loading onnx is measured elsewhere
     began = time.perf_counter()
     match what:
         case "check":

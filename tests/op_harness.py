@@ -42,9 +42,9 @@ from torch import nn
 
 import archdsl.ops
 from archdsl.backends.arrays import numpy_dtype
-from archdsl.backends.onnx_export import IR_VERSIONS
-from archdsl.backends.onnx_graph import GraphBuilder
-from archdsl.backends.onnx_messages import ELEMENT_TYPES
+from archdsl.backends.onnx.export import IR_VERSIONS
+from archdsl.backends.onnx.graph import GraphBuilder
+from archdsl.backends.onnx.protobuf import ELEMENT_TYPES
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import (
     Operand,

@@ -14,7 +14,7 @@ import onnxslim
 import pytest
 
 import archdsl
-from archdsl.backends.onnx_export import Request, prepare
+from archdsl.backends.onnx.export import Request, prepare
 from archdsl.passes.state import known_shape, state
 from archdsl.resources import specs_folder
 

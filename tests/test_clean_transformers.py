@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from archdsl import api
-from archdsl.backends.onnx_export import Request, prepare
+from archdsl.backends.onnx.export import Request, prepare
 from archdsl.passes.state import state
 
 HEADS = """edition 2026

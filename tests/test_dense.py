@@ -28,9 +28,9 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision_shim import torchvision
 
-from archdsl.backends.onnx_export import export
-from archdsl.backends.torch_live import load
-from archdsl.backends.torch_source import emit
+from archdsl.backends.onnx.export import export
+from archdsl.backends.torch.live import load
+from archdsl.backends.torch.source import emit
 from archdsl.stats import figures
 
 

@@ -12,9 +12,9 @@ import op_harness as harness
 import pytest
 
 from archdsl import api
-from archdsl.backends.arch_source import emit
-from archdsl.backends.onnx_export import Request, prepare
-from archdsl.backends.onnx_file import Initializer
+from archdsl.backends.arch.source import emit
+from archdsl.backends.onnx.export import Request, prepare
+from archdsl.backends.onnx.file import Initializer
 from archdsl.compiler import Compilation
 from archdsl.diagnostics import ArchError
 from archdsl.ir.dims import Dim

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from archdsl import api
-from archdsl.backends.torch_source import root_class
+from archdsl.backends.torch.source import root_class
 from archdsl.resources import shipped_models
 
 NAMES = [

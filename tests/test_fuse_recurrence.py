@@ -19,7 +19,7 @@ from transformed_networks import moved_back
 import archdsl
 from archdsl.api import Network
 from archdsl.backends.running import output_names, run_onnx
-from archdsl.backends.torch_source import emit
+from archdsl.backends.torch.source import emit
 from archdsl.backends.weights import initial
 from archdsl.passes.tensor_map import Arrays, LostWeightsError, TensorMap
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from archdsl.backends.naming import (
+from archdsl.backends.python.naming import (
     MODULE_NAMES,
     Namespace,
     class_name,

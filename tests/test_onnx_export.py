@@ -17,9 +17,9 @@ from hand_models import Build, conv_norm_block, model, op, small_classifier
 from op_harness import session
 
 import archdsl
-from archdsl.backends import onnx_file
-from archdsl.backends.onnx_export import IR_VERSIONS, export, refusals, save
-from archdsl.backends.onnx_lowering import NotExportableError
+from archdsl.backends.onnx import file as onnx_file
+from archdsl.backends.onnx.export import IR_VERSIONS, export, refusals, save
+from archdsl.backends.onnx.lower import NotExportableError
 from archdsl.backends.weights import WeightsMismatchError, initial
 from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Unsupported
@@ -317,8 +317,8 @@ SCRIPT = """
 import sys; sys.path.insert(0, {tests!r})
 import hashlib
 from hand_models import small_classifier
-from archdsl.backends import onnx_file
-from archdsl.backends.onnx_export import export
+from archdsl.backends.onnx import file as onnx_file
+from archdsl.backends.onnx.export import export
 print(hashlib.sha256(export(small_classifier(), None).SerializeToString()).hexdigest())
 """
 
@@ -460,7 +460,7 @@ def test_work_grows_with_the_number_of_layers() -> None:
 
 
 def test_torch_is_not_imported() -> None:
-    script = "import sys, archdsl.backends.onnx_export; assert 'torch' not in sys.modules"
+    script = "import sys, archdsl.backends.onnx.export; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
 
 

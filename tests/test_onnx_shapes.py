@@ -8,8 +8,8 @@ import pytest
 from onnx import GraphProto
 from op_harness import session
 
-from archdsl.backends.onnx_graph import GraphBuilder
-from archdsl.backends.onnx_shapes import reshape_target
+from archdsl.backends.onnx.graph import GraphBuilder
+from archdsl.backends.onnx.shapes import reshape_target
 from archdsl.ir.dims import Dim, maximum, minimum
 from archdsl.ir.lowering import Operand
 from archdsl.ir.types import DType, TensorType

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from archdsl import api
 from archdsl.backends.arrays import numpy_dtype
-from archdsl.backends.torch_source import root_class
+from archdsl.backends.torch.source import root_class
 from archdsl.diagnostics import ArchError
 from archdsl.ir.model import Model
 from archdsl.passes.flatten import inline

@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from archdsl.backends.torch_live import load
+from archdsl.backends.torch.live import load
 from archdsl.compiler import Compilation, compile_text
 from archdsl.ir.model import Model
 from archdsl.ir.reach import Field, Reach

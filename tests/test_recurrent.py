@@ -12,10 +12,10 @@ import torch
 from op_parity import assert_parity, same_bits
 from torch import nn
 
-from archdsl.backends.onnx_export import export
+from archdsl.backends.onnx.export import export
 from archdsl.backends.running import run_onnx
-from archdsl.backends.torch_live import load
-from archdsl.backends.torch_source import emit
+from archdsl.backends.torch.live import load
+from archdsl.backends.torch.source import emit
 from archdsl.backends.weights import WeightsMismatchError, initial
 from archdsl.compiler import compile_text
 from archdsl.ir.lowering import Unsupported

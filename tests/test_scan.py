@@ -14,11 +14,11 @@ from test_torch_source import assert_tidy, emitted_expanded
 from torch import nn
 from torch_programs import ScanProgram
 
-from archdsl.backends import arch_source
-from archdsl.backends.onnx_export import export
+from archdsl.backends.arch import source as arch_source
+from archdsl.backends.onnx.export import export
 from archdsl.backends.running import run_onnx
-from archdsl.backends.torch_live import load
-from archdsl.backends.torch_source import emit
+from archdsl.backends.torch.live import load
+from archdsl.backends.torch.source import emit
 from archdsl.compiler import compile_text
 from archdsl.ir.model import Model
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import archdsl
 from archdsl.backends.running import run_onnx
-from archdsl.backends.torch_source import root_class
+from archdsl.backends.torch.source import root_class
 from archdsl.compiler import Compilation
 from archdsl.resources import shipped_models
 from archdsl.stats import figures

@@ -18,9 +18,9 @@ from torch.nn import functional as F
 from torchvision_shim import torchvision
 
 from archdsl import api
-from archdsl.backends.onnx_export import export, save
-from archdsl.backends.torch_live import load
-from archdsl.backends.torch_source import emit, root_class
+from archdsl.backends.onnx.export import export, save
+from archdsl.backends.torch.live import load
+from archdsl.backends.torch.source import emit, root_class
 from archdsl.compiler import Compilation, compile_text
 from archdsl.diagnostics import Diagnostic
 from archdsl.ir.model import Model

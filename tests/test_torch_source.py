@@ -15,10 +15,10 @@ import torch
 from torch_programs import Program
 
 import archdsl
-from archdsl.backends import torch_classes
-from archdsl.backends.torch_cases import Mismatch
-from archdsl.backends.torch_live import load
-from archdsl.backends.torch_source import emit
+from archdsl.backends.torch.generalise import classes as torch_classes
+from archdsl.backends.torch.generalise.cases import Mismatch
+from archdsl.backends.torch.live import load
+from archdsl.backends.torch.source import emit
 from archdsl.backends.weights import initial
 from archdsl.compiler import Compilation
 from archdsl.ir.lowering import Unsupported

@@ -23,7 +23,7 @@ from torch import nn
 
 from archdsl import api
 from archdsl.backends.running import output_names
-from archdsl.backends.torch_source import root_class
+from archdsl.backends.torch.source import root_class
 from archdsl.backends.verify import RELATIVE_BOUND
 from archdsl.backends.weights import TiedWeightsDifferError, WeightsMismatchError
 from archdsl.diagnostics import ArchError, Diagnostic

@@ -15,7 +15,7 @@ from torch import nn
 from torchvision_shim import torchvision
 
 import archdsl
-from archdsl.backends.onnx_export import export
+from archdsl.backends.onnx.export import export
 from archdsl.compiler import Setting, compile_text
 from archdsl.diagnostics import Diagnostic
 from archdsl.resources import shipped_models
