@@ -135,14 +135,13 @@ def case_families() -> dict[str, Exception | None]:
 
 
 def _imported(package: str, path: Sequence[str]) -> Iterator[tuple[str, Exception | None]]:
-    for info in pkgutil.iter_modules(path):
-        name = f"{package}.{info.name}"
+    for info in pkgutil.walk_packages(path, f"{package}."):
         try:
-            importlib.import_module(name)
+            importlib.import_module(info.name)
         except Exception as problem:
-            yield name, problem
+            yield info.name, problem
         else:
-            yield name, None
+            yield info.name, None
 
 
 @cache

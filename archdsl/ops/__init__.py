@@ -11,10 +11,12 @@ _NAME = re.compile(r'\b(?:layer|function)="(\w+)"')
 
 def _announce() -> None:
     """Read the names off the class definitions, which is much quicker than executing them."""
-    for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
+    here = Path(__file__).parent
+    for path in sorted(here.rglob("[!_]*.py")):
+        module = ".".join((__name__, *path.relative_to(here).with_suffix("").parts))
         for declaration in _DECLARATION.findall(path.read_text("utf-8")):
             for name in _NAME.findall(declaration):
-                REGISTRY.announce(name, f"{__name__}.{path.stem}")
+                REGISTRY.announce(name, module)
 
 
 _announce()

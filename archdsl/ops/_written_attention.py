@@ -11,15 +11,15 @@ from archdsl.ir.fusion import Fusion, Site
 from archdsl.ir.model import Node, Origin, Static
 from archdsl.ir.obligations import SETTLED
 from archdsl.ir.types import DType, TensorType
-from archdsl.ops._axes import position
-from archdsl.ops._broadcast import broadcast
-from archdsl.ops._predicate import Grid, by_position, keeps_some
 from archdsl.ops._written_product import Factor, Means, Pairs, Product, means, pairs, unturned
-from archdsl.ops.arithmetic import Add, Div, Mul
-from archdsl.ops.attention import MaskScores, ScaledDotProductAttention
-from archdsl.ops.dropout import Dropout
-from archdsl.ops.shape import Unsqueeze
-from archdsl.ops.softmax import Softmax
+from archdsl.ops.attention._masks import Grid, by_position, keeps_some
+from archdsl.ops.attention.attention import MaskScores, ScaledDotProductAttention
+from archdsl.ops.contract._axes import position
+from archdsl.ops.elementwise._broadcast import broadcast
+from archdsl.ops.elementwise.arithmetic import Add, Div, Mul
+from archdsl.ops.elementwise.dropout import Dropout
+from archdsl.ops.layout.shape import Unsqueeze
+from archdsl.ops.reduction.softmax import Softmax
 from archdsl.ops.sources import Constant, Zeros
 
 _MOST_STEPS = 64

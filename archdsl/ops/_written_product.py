@@ -10,10 +10,10 @@ from archdsl.ir.fusion import Fusion, Site
 from archdsl.ir.model import Node, Origin
 from archdsl.ir.obligations import SETTLED
 from archdsl.ir.types import TensorType
-from archdsl.ops._pattern import Side, factors, read, written
-from archdsl.ops.linear import MatMul
-from archdsl.ops.patterns import Einsum, Rearrange
-from archdsl.ops.shape import Permute, Transpose
+from archdsl.ops.layout._pattern import Side, factors, read, written
+from archdsl.ops.layout.shape import Permute, Transpose
+from archdsl.ops.linear.einsum import Einsum, Rearrange
+from archdsl.ops.linear.linear import MatMul
 
 Names = tuple[str, ...]
 

@@ -9,9 +9,9 @@ from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
 from archdsl.ir.places import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
-from archdsl.ops._casting import cast
-from archdsl.ops._fields import Shape
-from archdsl.ops._places import resized
+from archdsl.ops.contract._fields import Shape
+from archdsl.ops.contract._tiling import resized
+from archdsl.ops.elementwise._casting import cast
 
 _LONGEST_WRITTEN = 65_536
 """The longest range that is stored in a graph; a longer one is computed there."""
