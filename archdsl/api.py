@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from archdsl.ir.conditions import Condition
     from archdsl.passes.tensor_map import Note, TensorMap
+    from archdsl.sizes.conditions import Condition
     from archdsl.summary import Summary
 
     Weights = Mapping[str, np.ndarray[Any, Any] | torch.Tensor] | nn.Module | str | PathLike[str]

@@ -11,7 +11,6 @@ from archdsl import problems
 from archdsl.diagnostics import Diagnostics, InternalError
 from archdsl.expectations import check_expectations
 from archdsl.garbage import uncollected
-from archdsl.ir.dims import Dim, DimOverflow, DimTooComplex
 from archdsl.ir.model import Model
 from archdsl.limits import LimitExceeded, Limits
 from archdsl.semantics.body import Body
@@ -30,6 +29,7 @@ from archdsl.semantics.values import (
     Text,
     Truth,
 )
+from archdsl.sizes.dims import Dim, DimOverflow, DimTooComplex
 from archdsl.source import Source, Span
 from archdsl.syntax import ast
 

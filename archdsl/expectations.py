@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from archdsl import problems
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import Model
 from archdsl.semantics import statics
 from archdsl.semantics.body import Body
@@ -14,6 +13,7 @@ from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment
 from archdsl.semantics.statics import StaticError, Undecided
 from archdsl.semantics.values import Evaluated, Items, Real, Tensor, describe
+from archdsl.sizes.dims import Dim
 from archdsl.stats import Figures, figures
 from archdsl.syntax import ast
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Model, Node
 from archdsl.ir.op import Weight
+from archdsl.sizes.dims import Dim
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Model, Node
 from archdsl.ir.tracing import Blocks, Lost, Trace, Values
 from archdsl.ir.types import TensorType
+from archdsl.sizes.dims import Dim
 from archdsl.stats import Figures, figures, inference_nodes, node_macs, runs, weight_size
 
 if TYPE_CHECKING:

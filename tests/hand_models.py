@@ -7,7 +7,6 @@ from typing import Any
 
 from op_harness import operator_families
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import (
     Block,
     Borrowed,
@@ -20,8 +19,9 @@ from archdsl.ir.model import (
 )
 from archdsl.ir.obligations import SETTLED
 from archdsl.ir.op import REGISTRY, Weight
-from archdsl.ir.proof import Condition
 from archdsl.ir.types import DType, TensorType
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Condition
 from archdsl.source import Span
 
 operator_families()

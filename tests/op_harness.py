@@ -45,15 +45,15 @@ from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.onnx.export import IR_VERSIONS
 from archdsl.backends.onnx.graph import GraphBuilder
 from archdsl.backends.onnx.protobuf import ELEMENT_TYPES
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import (
     Operand,
     Unsupported,
 )
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import REGISTRY, Op, Weight
-from archdsl.ir.proof import Condition, Facts
 from archdsl.ir.types import DType, ShapeError, TensorType
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Condition, Facts
 
 Given = (
     tuple[str, tuple[int | str, ...]] | tuple[str, tuple[int | str, ...], tuple[str | None, ...]]

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import (
     AllInputs,
     Call,
@@ -26,6 +25,7 @@ from archdsl.ir.lowering import (
     Training,
 )
 from archdsl.ir.types import DType
+from archdsl.sizes.dims import Dim
 
 _SYMBOLS: Mapping[str, Callable[..., Any]] = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,

@@ -44,8 +44,8 @@ from random_stages import (
 from torch.nn import functional as F
 
 from archdsl.ir.op import REGISTRY
-from archdsl.ir.proof import Condition, Facts
 from archdsl.ir.types import DType, TensorType
+from archdsl.sizes.proof import Condition, Facts
 
 # ------------------------------------------------------------------------------------- programs
 

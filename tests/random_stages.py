@@ -12,11 +12,11 @@ import op_harness as harness
 import torch
 from pydantic import ValidationError
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import REGISTRY, Op
-from archdsl.ir.proof import Condition, Facts
 from archdsl.ir.types import DType, ShapeError, TensorType
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Condition, Facts
 
 LARGEST = 6000
 """No value of a program has more elements than this at the sizes it is run at."""

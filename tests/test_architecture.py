@@ -20,6 +20,7 @@ LAYERS = [
     {"diagnostics", "files", "limits", "resources"},
     {"problems"},
     {"render"},
+    {"sizes"},
     {"ir"},
     {"ops", "syntax"},
     {"passes", "semantics", "stats"},
@@ -37,7 +38,7 @@ FLOOR = {part: floor for floor, parts in enumerate(LAYERS) for part in parts}
 
 ONLY_IN = {
     "lark": ("syntax/",),
-    "z3": ("ir/solver.py",),
+    "z3": ("sizes/solver.py",),
     "torch": ("backends/torch/live.py", "backends/verify.py", "backends/running.py"),
     "onnx": ("backends/onnx/",),
     "onnxruntime": ("backends/verify.py", "backends/running.py"),

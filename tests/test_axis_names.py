@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 import archdsl.ops  # noqa: F401
-from archdsl.ir.dims import Dim
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import REGISTRY, Op
-from archdsl.ir.proof import Facts
 from archdsl.ir.types import DType, TensorType
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Facts
 
 
 def given(

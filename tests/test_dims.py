@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from archdsl.ir.dims import (
+from archdsl.sizes.dims import (
     Dim,
     DimOverflow,
     DimTooComplex,
@@ -20,7 +20,7 @@ from archdsl.ir.dims import (
     maximum,
     minimum,
 )
-from archdsl.ir.formula_text import DimSyntaxError
+from archdsl.sizes.grammar import DimSyntaxError
 
 H, W, D, S, T = map(Dim.symbol, ("H", "W", "D", "s", "T"))
 NAMES = ("H", "W", "s")

@@ -17,13 +17,13 @@ from archdsl.backends.onnx.export import Request, prepare
 from archdsl.backends.onnx.file import Initializer
 from archdsl.compiler import Compilation
 from archdsl.diagnostics import ArchError
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Member, Model, Node, Port, Requirement, Value
 from archdsl.ir.obligations import Obligations
-from archdsl.ir.proof import Condition, Facts
 from archdsl.ir.types import DType, TensorType
 from archdsl.passes.flatten import flatten, inline
 from archdsl.passes.state import state
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Condition, Facts
 from archdsl.source import Span
 from archdsl.stats import figures
 

@@ -10,10 +10,10 @@ from hand_models import Build, conv_norm_block, model, op, small_classifier
 
 import archdsl
 from archdsl import Network
-from archdsl.ir.dims import Dim
 from archdsl.ir.op import Init, Weight
 from archdsl.passes.flatten import flatten
 from archdsl.passes.state import state
+from archdsl.sizes.dims import Dim
 
 
 def _operators(block) -> list[str]:

@@ -11,11 +11,11 @@ from archdsl import api
 from archdsl.cli import main
 from archdsl.compiler import compile_text
 from archdsl.diagnostics import Diagnostic
-from archdsl.ir.conditions import Compare, Condition
-from archdsl.ir.dims import Dim
-from archdsl.ir.multiples import sufficient
-from archdsl.ir.proof import Facts
 from archdsl.semantics.builder import CHAIN_LENGTH
+from archdsl.sizes.conditions import Compare, Condition
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.multiples import sufficient
+from archdsl.sizes.proof import Facts
 
 FACTS = Facts({"H": 1})
 

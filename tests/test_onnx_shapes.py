@@ -10,9 +10,9 @@ from op_harness import session
 
 from archdsl.backends.onnx.graph import GraphBuilder
 from archdsl.backends.onnx.shapes import reshape_target
-from archdsl.ir.dims import Dim, maximum, minimum
 from archdsl.ir.lowering import Operand
 from archdsl.ir.types import DType, TensorType
+from archdsl.sizes.dims import Dim, maximum, minimum
 
 N, H, W = (Dim.symbol(name) for name in "NHW")
 TRIED = [{"N": n, "H": h, "W": w} for n, h, w in [(1, 1, 1), (2, 7, 5), (3, 2, 9), (5, 30, 31)]]

@@ -11,9 +11,9 @@ import op_harness as harness
 import pytest
 from test_places import CASES, assert_same, output_types, settled
 
-from archdsl.ir.proof import Facts
 from archdsl.ir.types import TensorType
 from archdsl.passes.over_time import OverTime
+from archdsl.sizes.proof import Facts
 
 USUAL = ["Linear", "Embedding", "LayerNorm", "relu", "gelu", "softmax", "concat"]
 """Some of what steps are expected to make of elements."""

@@ -15,12 +15,12 @@ import op_harness as harness
 import pytest
 import torch
 
-from archdsl.ir.conditions import Condition
-from archdsl.ir.dims import Dim
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import REGISTRY, Op
-from archdsl.ir.proof import Facts
 from archdsl.ir.types import DType, ShapeError, TensorType
+from archdsl.sizes.conditions import Condition
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Facts
 
 FROM_DATA = {"nms", "non_max_suppression", "nonzero", "masked_select"}
 """How much they give depends on all of the data, so that no place stands for itself."""

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from archdsl.ir.dims import Dim, DimTooComplex, ceildiv, maximum, minimum
-from archdsl.ir.knowledge import stronger, unfloored
-from archdsl.ir.proof import (
+from archdsl.sizes.dims import Dim, DimTooComplex, ceildiv, maximum, minimum
+from archdsl.sizes.knowledge import stronger, unfloored
+from archdsl.sizes.proof import (
     All,
     Compare,
     Condition,
@@ -25,7 +25,7 @@ from archdsl.ir.proof import (
     all_of,
     smallest_admissible,
 )
-from archdsl.ir.solver import Effort
+from archdsl.sizes.solver import Effort
 
 H, W, S = map(Dim.symbol, ("H", "W", "s"))
 parse = Condition.parse
@@ -263,7 +263,7 @@ def test_conditions_are_fields() -> None:
 
 def test_the_solver_is_loaded_only_when_it_is_needed() -> None:
     program = (
-        "import sys; from archdsl.ir.proof import *\n"
+        "import sys; from archdsl.sizes.proof import *\n"
         "Facts().prove(Condition.parse('(H + 31)//32 >= 1'))\n"
         "Facts().prove(Condition.parse('(H + 1)//2 == H//2'))\n"
         "multiple = Facts().assume(Condition.parse('H % 32 == 0'))\n"

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from archdsl import api
-from archdsl.ir.dims import Dim
+from archdsl.sizes.dims import Dim
 from archdsl.summary import Row
 
 TWICE = """edition 2026

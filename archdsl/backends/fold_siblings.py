@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Member, Node, Value, every_node
 from archdsl.ir.obligations import SETTLED
 from archdsl.ir.op import Op, Weight
 from archdsl.ir.types import TensorType
 from archdsl.passes.tensor_map import Array, Arrays
+from archdsl.sizes.dims import Dim
 
 
 def fold_siblings(block: Block, arrays: Arrays) -> tuple[Block, Arrays]:

@@ -13,9 +13,9 @@ import numpy as np
 from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.running import output_names, run_onnx, run_torch, run_torch_in_float64
 from archdsl.diagnostics import GivenError
-from archdsl.ir.conditions import Condition
 from archdsl.ir.model import Model
-from archdsl.ir.solver import Effort, find_sizes
+from archdsl.sizes.conditions import Condition
+from archdsl.sizes.solver import Effort, find_sizes
 
 if TYPE_CHECKING:
     from torch import nn

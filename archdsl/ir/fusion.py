@@ -7,8 +7,8 @@ from typing import Protocol
 
 from archdsl.ir.model import Node, Origin
 from archdsl.ir.op import Op
-from archdsl.ir.proof import Facts
 from archdsl.ir.types import TensorType
+from archdsl.sizes.proof import Facts
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from archdsl.ir.conditions import Condition
-from archdsl.ir.dims import Dim
 from archdsl.ir.types import DType, TensorType
+from archdsl.sizes.conditions import Condition
+from archdsl.sizes.dims import Dim
 from archdsl.source import Span
 
 # ---------------------------------------------------------------------------------- PyTorch

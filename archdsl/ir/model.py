@@ -23,12 +23,12 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.obligations import FreshSize
 from archdsl.ir.op import REGISTRY, Op, Weight
-from archdsl.ir.proof import Compare, Condition, Facts
-from archdsl.ir.solver import Effort
 from archdsl.ir.types import TensorType
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Compare, Condition, Facts
+from archdsl.sizes.solver import Effort
 from archdsl.source import Span
 
 IR_VERSION = 1

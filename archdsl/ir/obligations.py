@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from archdsl.ir.dims import Dim
-from archdsl.ir.proof import Compare, Condition, Facts, Verdict
 from archdsl.ir.types import ShapeError
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Compare, Condition, Facts, Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Expression, Invocation, Module, OnnxGraph, Operand, Unsupported
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.places import InputAxes, Later, Newest, Piece, Prefix, Seen, States
-from archdsl.ir.proof import Facts
 from archdsl.ir.reach import Sights
 from archdsl.ir.types import DType, TensorType
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Facts
 
 if TYPE_CHECKING:
     from archdsl.ir.fusion import Fusion, Site

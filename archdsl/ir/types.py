@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from archdsl.ir.dims import Dim
+from archdsl.sizes.dims import Dim
 
 if TYPE_CHECKING:
-    from archdsl.ir.conditions import Condition
+    from archdsl.sizes.conditions import Condition
 
 MOST_AXES = 64
 """PyTorch takes no more axes in many of its operators."""

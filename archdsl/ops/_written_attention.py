@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import inf, isclose, sqrt
 
-from archdsl.ir.conditions import Condition, all_of
-from archdsl.ir.dims import Dim
 from archdsl.ir.fusion import Fusion, Site
 from archdsl.ir.model import Node, Origin, Static
 from archdsl.ir.obligations import SETTLED
@@ -21,6 +19,8 @@ from archdsl.ops.elementwise.dropout import Dropout
 from archdsl.ops.layout.shape import Unsqueeze
 from archdsl.ops.reduction.softmax import Softmax
 from archdsl.ops.sources import Constant, Zeros
+from archdsl.sizes.conditions import Condition, all_of
+from archdsl.sizes.dims import Dim
 
 _MOST_STEPS = 64
 """How many operators are looked at between weights and products."""

@@ -3,7 +3,6 @@
 from abc import ABC
 from typing import Any, ClassVar
 
-from archdsl.ir.dims import Dim, ceildiv
 from archdsl.ir.lowering import Call, Device, Number, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
@@ -12,6 +11,7 @@ from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._fields import Shape
 from archdsl.ops.contract._tiling import resized
 from archdsl.ops.elementwise._casting import cast
+from archdsl.sizes.dims import Dim, ceildiv
 
 _LONGEST_WRITTEN = 65_536
 """The longest range that is stored in a graph; a longer one is computed there."""

@@ -6,9 +6,9 @@ import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.op import Op
-from archdsl.ir.proof import Condition
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Condition
 
 Term = Dim | Condition
 

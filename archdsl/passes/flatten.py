@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from archdsl.diagnostics import InternalError
-from archdsl.ir.conditions import Condition
-from archdsl.ir.dims import Dim, DimOverflow, DimTooComplex
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import (
     Block,
@@ -26,6 +24,8 @@ from archdsl.ir.model import (
 from archdsl.ir.op import Op, Weight
 from archdsl.ir.types import TensorType
 from archdsl.passes.flat_blocks import still_named
+from archdsl.sizes.conditions import Condition
+from archdsl.sizes.dims import Dim, DimOverflow, DimTooComplex
 
 
 def flatten(model: Model, *, keep_training: bool = False) -> Block:

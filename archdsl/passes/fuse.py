@@ -11,8 +11,8 @@ from archdsl.ir.fusion import Fusion
 from archdsl.ir.model import Block, Model, Node, Value, every_node
 from archdsl.ir.obligations import SETTLED
 from archdsl.ir.op import Op
-from archdsl.ir.proof import Facts
 from archdsl.ir.types import TensorType
+from archdsl.sizes.proof import Facts
 
 Admitted = Callable[[Op, Sequence[TensorType]], bool]
 """Whether an operator is wanted in the place of what it is written out in."""

@@ -11,7 +11,6 @@ from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Block, Member, Node, Scan, Value, every_node
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import REGISTRY, Op
-from archdsl.ir.proof import Facts
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.passes.cells import Recognised, recognise
 from archdsl.passes.flat_blocks import captured, needed, read, replaced, with_nodes
@@ -20,6 +19,7 @@ from archdsl.passes.packed_cells import Rearranged, rearranged
 from archdsl.passes.step_values import StepValues
 from archdsl.passes.symbolic import Columns, Known, Symbolic
 from archdsl.passes.tensor_map import Note, Part, TensorMap, Transformed
+from archdsl.sizes.proof import Facts
 
 
 def fuse_recurrence(block: Block) -> Transformed:

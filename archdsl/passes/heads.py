@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from archdsl.ir.conditions import Compare, Condition
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Block, Node
 from archdsl.ir.op import Op
 from archdsl.ir.types import TensorType
+from archdsl.sizes.conditions import Compare, Condition
+from archdsl.sizes.dims import Dim
 
 NO_HEAD = (
     "no fully connected layer stands behind a flattened map",

@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from archdsl.ir.model import Node, Scan, Value
 from archdsl.ir.obligations import SETTLED
 from archdsl.ir.op import REGISTRY
-from archdsl.ir.proof import Facts
 from archdsl.ir.types import TensorType
 from archdsl.passes.columns import Algebra, Bias, Product, Source
 from archdsl.passes.flat_blocks import captured, read
 from archdsl.passes.over_time import OverTime
 from archdsl.passes.step_values import StepValues
 from archdsl.passes.symbolic import Columns
+from archdsl.sizes.proof import Facts
 
 
 def lifted(values: StepValues, facts: Facts, node: Node, scan: Scan) -> list[Node]:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import Node, Scan, every_node
 from archdsl.ir.op import Op
 from archdsl.ir.places import Later, Part, Prefix, Seen
-from archdsl.ir.proof import Compare
 from archdsl.ir.types import TensorType
 from archdsl.passes.attributes import with_terms
 from archdsl.passes.timeline import StepRefusal, Timeline
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Compare
 from archdsl.source import Span
 
 _ONE, _NONE = Dim.of(1), Dim.of(0)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
-from archdsl.ir.proof import Facts
 from archdsl.ir.types import ShapeError, TensorType
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Facts
 
 _SOME, _ONE = Dim.symbol("some"), Dim.of(1)
 

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from archdsl.ir.conditions import All, Compare, Condition, all_of
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Block, Model, Node, every_node
 from archdsl.ir.obligations import Obligations
-from archdsl.ir.proof import Facts
-from archdsl.ir.solver import Effort
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.passes.flatten import inline
+from archdsl.sizes.conditions import All, Compare, Condition, all_of
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Facts
+from archdsl.sizes.solver import Effort
 from archdsl.source import Span
 
 MOST_EXPLAINED: Final = 8

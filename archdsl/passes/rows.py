@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Node, Value, every_node
 from archdsl.ir.obligations import SETTLED
 from archdsl.ir.op import REGISTRY, Op
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.passes.flat_blocks import read, with_nodes
+from archdsl.sizes.dims import Dim
 
 _ONE = Dim.of(1)
 _PLACE = Dim.of("place")

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from archdsl import problems
 from archdsl.diagnostics import GivenError
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Block, Member, Node, Value, every_node
 from archdsl.ir.obligations import SETTLED
@@ -16,6 +15,7 @@ from archdsl.ir.op import REGISTRY, Op, Weight
 from archdsl.ir.places import Piece
 from archdsl.passes.flat_blocks import read, with_nodes
 from archdsl.passes.tensor_map import Copy, Note, Part, Region, TensorMap, Transformed
+from archdsl.sizes.dims import Dim
 
 _AS_A_WHOLE = frozenset({"values", "eye", "dirac"})
 """How weights begin of which a part does not begin in that way."""

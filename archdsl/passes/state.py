@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from archdsl.diagnostics import InternalError
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Member, Model
 from archdsl.ir.op import Weight
+from archdsl.sizes.dims import Dim
 
 
 def state(model: Model) -> dict[str, Weight]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Model, Node, Value
 from archdsl.ir.types import TensorType
 from archdsl.passes.attributes import Term, with_terms
@@ -18,6 +17,7 @@ from archdsl.passes.flatten import flatten
 from archdsl.passes.needs import plan
 from archdsl.passes.step_block import build
 from archdsl.passes.timeline import StepRefusal, Timeline
+from archdsl.sizes.dims import Dim
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Borrowed, Node, Port, Requirement, Scan, Value, every_node
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import REGISTRY, Op
-from archdsl.ir.proof import Facts
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.passes.attributes import terms
 from archdsl.passes.flat_blocks import still_named
 from archdsl.passes.needs import Application, Need, Plan
 from archdsl.passes.timeline import StepRefusal, Timeline
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Facts
 from archdsl.source import Span
 
 

@@ -12,8 +12,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from archdsl.ir.conditions import Condition
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Operand, Operands, Rows, ScanStep, Unsupported
 from archdsl.ir.model import Node
 from archdsl.ir.op import Weight
@@ -21,6 +19,8 @@ from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.passes.columns import Algebra, NotAlgebraError
 from archdsl.passes.step_rules import RULES, Reading
 from archdsl.passes.symbolic import Known, Symbolic, Tensor, weight_tensor
+from archdsl.sizes.conditions import Condition
+from archdsl.sizes.dims import Dim
 
 
 class StepGraph:

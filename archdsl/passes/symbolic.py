@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from archdsl.ir.dims import Dim
 from archdsl.passes.columns import Codes, NotAlgebraError
 from archdsl.passes.tensor_map import Region
+from archdsl.sizes.dims import Dim
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from archdsl.diagnostics import GivenError, InternalError
-from archdsl.ir.conditions import Condition
 from archdsl.ir.model import Block
 from archdsl.passes.flat_blocks import owned
 from archdsl.passes.state import known_shape
+from archdsl.sizes.conditions import Condition
 from archdsl.source import Span
 
 Array = np.ndarray[Any, Any]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from itertools import permutations
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Node, every_node
 from archdsl.ir.op import Op
 from archdsl.ir.places import Later, Seen
-from archdsl.ir.proof import Facts
 from archdsl.ir.types import TensorType
 from archdsl.passes.attributes import terms
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Facts
 from archdsl.source import Span
 
 _LOST = Seen("what a mask hid is changed before this")

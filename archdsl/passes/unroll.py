@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Block, Node, Scan, Value
 from archdsl.ir.obligations import SETTLED
@@ -13,6 +12,7 @@ from archdsl.ir.op import REGISTRY
 from archdsl.ir.types import TensorType
 from archdsl.passes.flat_blocks import read, with_nodes
 from archdsl.passes.tensor_map import TensorMap, Transformed
+from archdsl.sizes.dims import Dim
 from archdsl.source import Span
 
 MOST_NODES = 100_000

@@ -10,8 +10,8 @@ from archdsl.problems.words import Chain, Sizes, listed, near_names, sizes_of
 from archdsl.source import Span
 
 if TYPE_CHECKING:
-    from archdsl.ir.dims import Dim
     from archdsl.ir.types import TensorType
+    from archdsl.sizes.dims import Dim
 
 
 def missing_return(span: Span, name: str) -> Diagnostic:

@@ -11,10 +11,10 @@ from archdsl.problems.words import Chain, Sizes, did_you_mean, listed, sizes_of
 from archdsl.source import Span
 
 if TYPE_CHECKING:
-    from archdsl.ir.conditions import Condition
-    from archdsl.ir.dims import Dim
     from archdsl.ir.model import Requirement
     from archdsl.ir.types import ShapeError, TensorType
+    from archdsl.sizes.conditions import Condition
+    from archdsl.sizes.dims import Dim
 
 
 @dataclass(frozen=True, slots=True)

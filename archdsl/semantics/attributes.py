@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from archdsl import problems
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import Origin
 from archdsl.ir.op import Op
 from archdsl.semantics.problem import Problem
@@ -25,6 +24,7 @@ from archdsl.semantics.values import (
     Truth,
     describe,
 )
+from archdsl.sizes.dims import Dim
 from archdsl.source import Span
 
 LONGEST_LIST = 8

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from archdsl import problems
-from archdsl.ir.conditions import Condition
-from archdsl.ir.dims import Dim, DimOverflow, DimTooComplex
 from archdsl.ir.model import Frame
 from archdsl.semantics.builder import BlockBuilder
 from archdsl.semantics.calls import Calls
@@ -32,6 +30,8 @@ from archdsl.semantics.values import (
     shown,
 )
 from archdsl.semantics.weights import Weights
+from archdsl.sizes.conditions import Condition
+from archdsl.sizes.dims import Dim, DimOverflow, DimTooComplex
 from archdsl.source import Span
 from archdsl.syntax import ast
 

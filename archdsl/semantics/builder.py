@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 from archdsl import problems
 from archdsl.diagnostics import Diagnostics, Label
 from archdsl.ir import tracing
-from archdsl.ir.conditions import Compare, Condition
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import (
     Argument,
     Borrowed,
@@ -25,11 +23,13 @@ from archdsl.ir.model import (
 )
 from archdsl.ir.obligations import FreshSize
 from archdsl.ir.op import Op, Weight
-from archdsl.ir.proof import Facts
 from archdsl.ir.types import TensorType
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Labels, NameScope
 from archdsl.semantics.values import Tensor
+from archdsl.sizes.conditions import Compare, Condition
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Facts
 from archdsl.source import Span
 
 CHAIN_LENGTH = 6

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from archdsl import problems
-from archdsl.ir.dims import Dim
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import REGISTRY, Op, Weight
 from archdsl.ir.types import MOST_AXES, DType, ShapeError, TensorType
@@ -39,6 +38,7 @@ from archdsl.semantics.values import (
     Unknown,
     describe,
 )
+from archdsl.sizes.dims import Dim
 from archdsl.source import Span
 from archdsl.syntax import ast
 

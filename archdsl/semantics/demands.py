@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from archdsl import problems
-from archdsl.ir.conditions import Compare, Condition, all_of, either_of
-from archdsl.ir.dims import Dim
 from archdsl.semantics import statics
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment
 from archdsl.semantics.values import UNKNOWN, Evaluated, Predicate, Unknown
+from archdsl.sizes.conditions import Compare, Condition, all_of, either_of
+from archdsl.sizes.dims import Dim
 from archdsl.source import Span
 from archdsl.syntax import ast
 

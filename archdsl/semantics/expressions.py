@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from archdsl import problems
-from archdsl.ir.dims import Dim, DimOverflow, DimTooComplex
 from archdsl.ir.op import REGISTRY
 from archdsl.ir.types import DType
 from archdsl.resources import library_blocks
@@ -37,6 +36,7 @@ from archdsl.semantics.values import (
     as_operand,
     describe,
 )
+from archdsl.sizes.dims import Dim, DimOverflow, DimTooComplex
 from archdsl.source import Span
 from archdsl.syntax import ast
 

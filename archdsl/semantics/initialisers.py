@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from archdsl import problems
-from archdsl.ir.dims import Dim
 from archdsl.ir.op import Init
 from archdsl.ir.types import DType
 from archdsl.semantics.problem import Problem
@@ -21,6 +20,7 @@ from archdsl.semantics.values import (
     Truth,
     describe,
 )
+from archdsl.sizes.dims import Dim
 from archdsl.source import Span
 
 INITIALISERS: dict[str, dict[str, float | str]] = {

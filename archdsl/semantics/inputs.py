@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeGuard
 
 from archdsl import problems
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Model, Requirement, Value
 from archdsl.ir.types import TensorType
 from archdsl.semantics.parameters import inside
@@ -32,6 +31,7 @@ from archdsl.semantics.values import (
     Tensor,
     describe,
 )
+from archdsl.sizes.dims import Dim
 from archdsl.syntax import ast
 
 if TYPE_CHECKING:

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from archdsl.ir.conditions import Compare, Condition, all_of
-from archdsl.ir.dims import Dim
-from archdsl.ir.multiples import sufficient
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
 from archdsl.ir.reach import Reach
@@ -17,10 +14,13 @@ from archdsl.ir.tracing import Lost
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.problems import Mends
 from archdsl.semantics.values import Tensor
+from archdsl.sizes.conditions import Compare, Condition, all_of
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.multiples import sufficient
 
 if TYPE_CHECKING:
-    from archdsl.ir.proof import Facts
     from archdsl.semantics.body import Body
+    from archdsl.sizes.proof import Facts
 
 MOST_DEMANDS = 8
 FIRST_SPATIAL_AXIS = 2

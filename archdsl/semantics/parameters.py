@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from archdsl import problems
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import Argument, Static
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment
@@ -24,6 +23,7 @@ from archdsl.semantics.values import (
     Unknown,
     describe,
 )
+from archdsl.sizes.dims import Dim
 from archdsl.source import Span
 from archdsl.syntax import ast
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from archdsl import problems
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import Frame
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment
@@ -21,6 +20,7 @@ from archdsl.semantics.values import (
     as_operand,
     describe,
 )
+from archdsl.sizes.dims import Dim
 from archdsl.source import Span
 from archdsl.syntax import ast
 

@@ -8,7 +8,6 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, NoReturn
 
 from archdsl import problems
-from archdsl.ir.dims import Dim
 from archdsl.ir.reach import Reach
 from archdsl.ir.tracing import Lost, Origin, Values
 from archdsl.ir.types import ShapeError
@@ -25,6 +24,7 @@ from archdsl.semantics.values import (
     Unknown,
     describe,
 )
+from archdsl.sizes.dims import Dim
 from archdsl.source import Span
 from archdsl.syntax import ast
 

@@ -9,12 +9,8 @@ from dataclasses import dataclass, field
 from archdsl import problems
 from archdsl.diagnostics import Diagnostics
 from archdsl.ir import tracing
-from archdsl.ir.conditions import all_of
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Model, Port
 from archdsl.ir.op import Weight
-from archdsl.ir.proof import Facts, smallest_admissible
-from archdsl.ir.solver import Effort
 from archdsl.limits import LimitExceeded, Limits
 from archdsl.semantics.body import Body
 from archdsl.semantics.builder import BlockBuilder
@@ -38,6 +34,10 @@ from archdsl.semantics.values import (
     describe,
     shown,
 )
+from archdsl.sizes.conditions import all_of
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Facts, smallest_admissible
+from archdsl.sizes.solver import Effort
 from archdsl.source import Span
 from archdsl.syntax import ast
 from archdsl.syntax.parse import FragmentError, message_parts

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 from archdsl import problems
 from archdsl.diagnostics import Label
-from archdsl.ir.conditions import Compare
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import Node, Scan
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.semantics.problem import Problem
@@ -23,6 +21,8 @@ from archdsl.semantics.values import (
     Unknown,
     describe,
 )
+from archdsl.sizes.conditions import Compare
+from archdsl.sizes.dims import Dim
 from archdsl.syntax import ast
 
 if TYPE_CHECKING:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from archdsl import problems
-from archdsl.ir.conditions import Compare
-from archdsl.ir.dims import Dim, ceildiv
 from archdsl.ir.obligations import FreshSize
 from archdsl.ir.types import TensorType
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment, ReturnedValue
 from archdsl.semantics.specialise import binds_dim, dtype_named, spread
 from archdsl.semantics.values import Unknown, describe
+from archdsl.sizes.conditions import Compare
+from archdsl.sizes.dims import Dim, ceildiv
 from archdsl.syntax import ast
 
 if TYPE_CHECKING:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from archdsl import problems
-from archdsl.ir.conditions import Compare
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import Argument, Block, Requirement
 from archdsl.ir.obligations import FreshSize
 from archdsl.ir.types import MOST_AXES, DType, TensorType
@@ -28,6 +26,8 @@ from archdsl.semantics.values import (
     Tensor,
     Tensors,
 )
+from archdsl.sizes.conditions import Compare
+from archdsl.sizes.dims import Dim
 from archdsl.source import Span
 from archdsl.syntax import ast
 

@@ -6,10 +6,10 @@ import math
 import operator
 from collections.abc import Callable
 
-from archdsl.ir.conditions import Compare
-from archdsl.ir.dims import Dim, ceildiv, maximum, minimum
-from archdsl.ir.proof import Facts
 from archdsl.semantics.values import Evaluated, Items, Nothing, Real, Tensor, Text, Truth
+from archdsl.sizes.conditions import Compare
+from archdsl.sizes.dims import Dim, ceildiv, maximum, minimum
+from archdsl.sizes.proof import Facts
 
 INTEGER_BOUND = 2**63
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from archdsl.ir.conditions import Condition
-from archdsl.ir.dims import Dim
 from archdsl.ir.op import Init, Op
+from archdsl.sizes.conditions import Condition
+from archdsl.sizes.dims import Dim
 from archdsl.source import Span
 from archdsl.syntax import ast
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from archdsl import problems
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import Block, Borrowed, Member, SecondName
 from archdsl.ir.op import REGISTRY, ZEROS, Init, Weight
 from archdsl.ir.types import TensorType
@@ -15,6 +14,7 @@ from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment
 from archdsl.semantics.specialise import dtype_named, refuse_many_axes
 from archdsl.semantics.values import UNKNOWN, Tensor, Unknown
+from archdsl.sizes.dims import Dim
 from archdsl.source import Span
 from archdsl.syntax import ast
 

@@ -11,7 +11,7 @@ import torch
 from op_harness import Case, Given, Refused
 from torch.nn import functional as F
 
-from archdsl.ir.conditions import Condition
+from archdsl.sizes.conditions import Condition
 
 OPSETS = (17, 23)
 SCORES: list[Given] = [("float32", ("B", 2, "Q", "K"), ("B", "h", "i", "j"))]

@@ -12,7 +12,7 @@ import torch
 from op_harness import Case, Refused
 from torch.nn import functional as F
 
-from archdsl.ir.dims import Dim
+from archdsl.sizes.dims import Dim
 
 ALL_OPSETS = (17, 18, 19, 22, 23)
 

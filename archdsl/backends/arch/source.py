@@ -7,15 +7,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Block, Member, Model, Node, Port, Requirement, Scan, every_node
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import REGISTRY, Init, Op, Weight
-from archdsl.ir.proof import Condition, Facts
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.passes.flat_blocks import owned
 from archdsl.passes.flatten import inline
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Condition, Facts
 
 KEYWORDS = frozenset(
     {"edition", "import", "block", "model", "return", "if", "then", "else", "for", "in", "repeat"}

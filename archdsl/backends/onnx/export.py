@@ -24,7 +24,6 @@ from archdsl.backends.weights import (
 )
 from archdsl.ir.lowering import Operand
 from archdsl.ir.model import Block, Model
-from archdsl.ir.proof import Compare
 from archdsl.passes.flatten import flatten
 from archdsl.passes.fuse import for_onnx
 from archdsl.passes.fuse_batch_norm import fuse_batch_norm
@@ -32,6 +31,7 @@ from archdsl.passes.fuse_recurrence import fuse_recurrence_for_onnx
 from archdsl.passes.rows import in_rows
 from archdsl.passes.state import known_shape, state
 from archdsl.passes.tensor_map import Arrays
+from archdsl.sizes.proof import Compare
 from archdsl.version import VERSION
 
 Array = np.ndarray[Any, Any]

@@ -32,10 +32,10 @@ from archdsl.backends.onnx.protobuf import (
 )
 from archdsl.backends.onnx.shapes import Sizes, reshape_target
 from archdsl.diagnostics import InternalError
-from archdsl.ir.conditions import Condition
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Operand, Operands, Rows, ScanStep
 from archdsl.ir.types import DType, TensorType
+from archdsl.sizes.conditions import Condition
+from archdsl.sizes.dims import Dim
 
 
 class GraphBuilder:

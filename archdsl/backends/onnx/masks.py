@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from archdsl.diagnostics import InternalError
-from archdsl.ir.atoms import Atom, FloorDiv, Maximum, Minimum, Polynomial
-from archdsl.ir.conditions import All, Compare, Condition, Either, Negation
+from archdsl.sizes.atoms import Atom, FloorDiv, Maximum, Minimum, Polynomial
+from archdsl.sizes.conditions import All, Compare, Condition, Either, Negation
 
 Array = np.ndarray[Any, Any]
 

@@ -8,7 +8,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from archdsl.diagnostics import InternalError
-from archdsl.ir.atoms import (
+from archdsl.ir.lowering import Operand, Unsupported
+from archdsl.ir.types import DType, TensorType
+from archdsl.sizes.atoms import (
     Atom,
     FloorDiv,
     Maximum,
@@ -17,9 +19,7 @@ from archdsl.ir.atoms import (
     ordered_terms,
     remainder_form,
 )
-from archdsl.ir.dims import Dim
-from archdsl.ir.lowering import Operand, Unsupported
-from archdsl.ir.types import DType, TensorType
+from archdsl.sizes.dims import Dim
 
 if TYPE_CHECKING:
     from archdsl.backends.onnx.graph import GraphBuilder

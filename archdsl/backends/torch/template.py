@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from archdsl.backends.python.formula import Formula
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Expression, Invocation, Module
 from archdsl.ir.op import Init, Weight
+from archdsl.sizes.dims import Dim
 
 Label = tuple[str | Dim, ...]
 """A name, in parts: texts, and numbers that count with a loop."""

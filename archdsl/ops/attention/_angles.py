@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from math import cos, sin
 from typing import Any, Literal
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Device, OnnxGraph, Operand
 from archdsl.ir.types import DType, TensorType
 from archdsl.ops.attention._masks_onnx import arange
 from archdsl.ops.elementwise._casting import cast
+from archdsl.sizes.dims import Dim
 
 LARGEST_WRITTEN = 1 << 20
 """The most numbers of a table that is stored in a graph; a larger one is computed there."""

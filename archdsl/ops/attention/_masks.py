@@ -10,12 +10,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from archdsl.ir.conditions import All, Compare, Condition
-from archdsl.ir.dims import Dim
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.places import Later, Seen
-from archdsl.ir.proof import Facts
 from archdsl.ir.types import ShapeError, TensorType
+from archdsl.sizes.conditions import All, Compare, Condition
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Facts
 
 _POSITION = re.compile(r"_(\d+)")
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}

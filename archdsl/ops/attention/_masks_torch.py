@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
-from archdsl.ir.atoms import (
+from archdsl.ir.lowering import Call, Device, Index, Infix, Unsupported
+from archdsl.ir.types import DType
+from archdsl.ops.attention._masks import Band, Grid
+from archdsl.sizes.atoms import (
     Atom,
     FloorDiv,
     Maximum,
@@ -17,11 +20,8 @@ from archdsl.ir.atoms import (
     remainder_form,
     symbols_of,
 )
-from archdsl.ir.conditions import All, Compare, Condition, Either, Negation
-from archdsl.ir.dims import Dim
-from archdsl.ir.lowering import Call, Device, Index, Infix, Unsupported
-from archdsl.ir.types import DType
-from archdsl.ops.attention._masks import Band, Grid
+from archdsl.sizes.conditions import All, Compare, Condition, Either, Negation
+from archdsl.sizes.dims import Dim
 
 
 def kept(grid: Grid) -> Any:

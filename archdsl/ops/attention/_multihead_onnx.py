@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import prod
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import OnnxGraph, Operand, Operands
 from archdsl.ir.types import DType, TensorType
 from archdsl.ops.attention._masks_onnx import joined
 from archdsl.ops.attention._sdpa_onnx import Mask, Masking, attended, causal, scaled
 from archdsl.ops.layout.joining import split
 from archdsl.ops.linear.linear import affine_map
+from archdsl.sizes.dims import Dim
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from math import inf, sqrt
 from typing import Final
 
-from archdsl.ir.conditions import Compare
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import OnnxGraph, Operand
-from archdsl.ir.proof import Facts
 from archdsl.ir.types import DType, TensorType
 from archdsl.ops.attention import _masks_onnx
 from archdsl.ops.attention._masks import Grid, keeps_some
 from archdsl.ops.reduction._reductions import reduced
+from archdsl.sizes.conditions import Compare
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Facts
 
 LOWEST: Final = {
     DType.FLOAT16: -65504.0,

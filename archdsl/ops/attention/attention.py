@@ -7,13 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from archdsl.ir.conditions import Condition
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Infix, Input, Lowest, OnnxGraph, Operand, Operands, Training
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
 from archdsl.ir.places import InputAxes, Later, Newest, Part, Piece, Prefix, Seen
-from archdsl.ir.proof import Facts
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.attention import _masks_onnx, _masks_torch
 from archdsl.ops.attention._masks import (
@@ -36,6 +33,9 @@ from archdsl.ops.attention._sdpa_onnx import (
 from archdsl.ops.contract._fields import Probability
 from archdsl.ops.contract._tiling import broadcast_axes
 from archdsl.ops.elementwise._broadcast import broadcast
+from archdsl.sizes.conditions import Condition
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Facts
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Device, Input, Invocation, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import ZEROS, Init, Op, Weight
@@ -14,6 +13,7 @@ from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.attention._multihead_onnx import Heads, Hidden
 from archdsl.ops.contract._fields import Positive, Probability
 from archdsl.ops.contract._weights import dtype_argument, known_width, uniform_over
+from archdsl.sizes.dims import Dim
 
 _XAVIER = Init.of("xavier_uniform", gain=1.0)
 

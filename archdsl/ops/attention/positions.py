@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Device, Index, Infix, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
@@ -26,6 +25,7 @@ from archdsl.ops.attention._masks_onnx import arange, joined
 from archdsl.ops.contract._fields import Positive
 from archdsl.ops.contract._tiling import leading
 from archdsl.ops.elementwise._casting import cast
+from archdsl.sizes.dims import Dim
 
 Base = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

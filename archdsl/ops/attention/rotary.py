@@ -8,7 +8,6 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Index, Infix, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
@@ -24,6 +23,7 @@ from archdsl.ops.contract._fields import Axis, Positive
 from archdsl.ops.contract._weights import known_width
 from archdsl.ops.layout.joining import split
 from archdsl.ops.linear.linear import INDEX_TYPES
+from archdsl.sizes.dims import Dim
 
 Base = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.ops.contract._fields import Axis
+from archdsl.sizes.dims import Dim
 
 Axes = Axis | tuple[Axis, ...]
 """One axis or several."""

@@ -6,8 +6,8 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.types import MOST_AXES, ShapeError
+from archdsl.sizes.dims import Dim
 
 MOST_PARTS = 10_000
 

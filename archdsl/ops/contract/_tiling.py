@@ -4,11 +4,11 @@ from abc import ABC
 from collections.abc import Collection, Sequence
 from math import prod
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.op import Op
 from archdsl.ir.places import InputAxes, Later, Piece, Seen
-from archdsl.ir.proof import Facts
 from archdsl.ir.types import TensorType
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Facts
 
 
 class Elementwise(Op, ABC):

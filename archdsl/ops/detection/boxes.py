@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-from archdsl.ir.dims import Dim, minimum
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand, Unsupported
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
@@ -11,6 +10,7 @@ from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._fields import Positive, Probability
 from archdsl.ops.detection._nms_torch import BEST, SUPPRESSION, UNSUPPRESSED
 from archdsl.ops.elementwise._casting import cast
+from archdsl.sizes.dims import Dim, minimum
 
 _LOWEST = float("-inf")
 

@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand, Unsupported
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
@@ -15,6 +14,7 @@ from archdsl.ops.contract._fields import NonNegative, Positive, per_axis
 from archdsl.ops.detection._roi_torch import ALIGN, CHUNKS, MEMBERS, POOL
 from archdsl.ops.elementwise._casting import cast
 from archdsl.ops.layout.indexing import sliced
+from archdsl.sizes.dims import Dim
 
 Scale = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 _SHARED = {"members_of_cells": MEMBERS, "chunks_of": CHUNKS}

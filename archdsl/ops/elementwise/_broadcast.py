@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Input, InputOrNumber
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.types import DType, TensorType
 from archdsl.ops.contract._axes import shared_name
 from archdsl.ops.elementwise._casting import result_dtype
+from archdsl.sizes.dims import Dim
 
 _Axis = tuple[Dim, str | None]
 _ONE: _Axis = (Dim.of(1), None)

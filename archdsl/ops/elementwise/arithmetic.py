@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 from archdsl.ir.lowering import Call, Infix, Input, OnnxGraph, Operand, Unsupported
 from archdsl.ir.obligations import SETTLED, Obligations
 from archdsl.ir.places import Later, Seen
-from archdsl.ir.proof import Facts
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._access import place_by_place
 from archdsl.ops.contract._tiling import Elementwise, told
 from archdsl.ops.elementwise._broadcast import broadcast, operand
 from archdsl.ops.elementwise._casting import cast, floating, node_in, refuse_bool, without_int16
+from archdsl.sizes.proof import Facts
 
 
 class _Merge(Elementwise, ABC):

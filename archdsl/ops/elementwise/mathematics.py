@@ -4,7 +4,6 @@ from abc import ABC
 from math import log
 from typing import ClassVar
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Infix, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.types import DType, ShapeError, TensorType
@@ -18,6 +17,7 @@ from archdsl.ops.elementwise._casting import (
     wide_below,
     without_int16,
 )
+from archdsl.sizes.dims import Dim
 
 
 class _RealFunction(Elementwise, ABC):

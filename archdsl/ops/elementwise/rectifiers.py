@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Init, Op, Weight
@@ -13,6 +12,7 @@ from archdsl.ops.contract._fields import Positive
 from archdsl.ops.contract._tiling import beside
 from archdsl.ops.contract._weights import dtype_argument
 from archdsl.ops.elementwise.activation import Activation, Finite, PositiveFinite
+from archdsl.sizes.dims import Dim
 
 
 class ReLU(Activation, layer="ReLU", function="relu"):

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
 from archdsl.ir.op import Op
 from archdsl.ir.places import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._fields import number_of_parts
+from archdsl.sizes.dims import Dim
 
 Term = tuple[str, ...]
 """One axis: a name or number, a group of several, or nothing for an axis of size 1."""

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from archdsl.ir.dims import Dim, ceildiv
 from archdsl.ir.lowering import Call, Index, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
 from archdsl.ir.op import Op
@@ -21,6 +20,7 @@ from archdsl.ops.contract._axes import (
 )
 from archdsl.ops.contract._fields import Axis, Positive
 from archdsl.ops.contract._tiling import beside
+from archdsl.sizes.dims import Dim, ceildiv
 
 _END = 2**63 - 1
 """What ONNX takes for the end of an axis of any size."""

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from archdsl.ir.dims import Dim, ceildiv
 from archdsl.ir.lowering import AllInputs, Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
 from archdsl.ir.op import Op
 from archdsl.ir.places import Piece
-from archdsl.ir.proof import Compare
 from archdsl.ir.reach import SAME, Sight, Sights
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._access import all_but
@@ -17,6 +15,8 @@ from archdsl.ops.contract._axes import axis_label, position, shared_name, torch_
 from archdsl.ops.contract._fields import Axis, Parts, Positive, number_of_parts
 from archdsl.ops.contract._tiling import Moving, beside
 from archdsl.ops.layout import _pattern
+from archdsl.sizes.dims import Dim, ceildiv
+from archdsl.sizes.proof import Compare
 
 
 class Concat(Op, function="concat"):

@@ -2,7 +2,6 @@
 
 from itertools import zip_longest
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
 from archdsl.ir.places import Piece
@@ -12,6 +11,7 @@ from archdsl.ops.contract._axes import axis_label, position, torch_axis
 from archdsl.ops.contract._fields import Axis, Shape
 from archdsl.ops.contract._tiling import Moving, beside, broadcast_axes, resized
 from archdsl.ops.layout.shape import reshaped
+from archdsl.sizes.dims import Dim
 
 
 class Expand(Moving, function="expand"):

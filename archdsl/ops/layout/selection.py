@@ -4,7 +4,6 @@ from abc import ABC
 from math import prod
 from typing import ClassVar
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
 from archdsl.ir.op import Op
@@ -13,6 +12,7 @@ from archdsl.ops.contract._axes import axis_label, position, torch_axis
 from archdsl.ops.contract._fields import Axis
 from archdsl.ops.elementwise._broadcast import broadcast
 from archdsl.ops.elementwise._casting import refuse_bool
+from archdsl.sizes.dims import Dim
 
 
 class Nonzero(Op, function="nonzero"):

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
 from archdsl.ir.places import Piece
@@ -15,6 +14,7 @@ from archdsl.ops.contract._axes import Axes, axis_label, position, positions, to
 from archdsl.ops.contract._fields import Axis, Shape
 from archdsl.ops.contract._tiling import Moving, Reshaping, resized, unmoved
 from archdsl.ops.layout.joining import new_place
+from archdsl.sizes.dims import Dim
 
 
 class Reshape(Reshaping, function="reshape"):

@@ -9,12 +9,12 @@ from math import prod
 from string import ascii_letters
 from typing import Any
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.types import DType, TensorType
 from archdsl.ops.elementwise._casting import node_in
 from archdsl.ops.layout._pattern import Binding, Pattern, closed, factors, turned
 from archdsl.ops.reduction._reductions import reduced
+from archdsl.sizes.dims import Dim
 
 Names = tuple[str, ...]
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
 from archdsl.ir.op import Op
@@ -23,6 +22,7 @@ from archdsl.ops.layout._pattern import (
     read,
 )
 from archdsl.ops.linear._contraction import Contraction
+from archdsl.sizes.dims import Dim
 
 if TYPE_CHECKING:
     from archdsl.ir.fusion import Fusion, Site

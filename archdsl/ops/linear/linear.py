@@ -5,7 +5,6 @@ from itertools import zip_longest
 from math import prod
 from typing import TYPE_CHECKING
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Init, Op, Weight
@@ -23,6 +22,7 @@ from archdsl.ops.contract._weights import (
     uniform_over,
 )
 from archdsl.ops.elementwise._broadcast import broadcast
+from archdsl.sizes.dims import Dim
 
 if TYPE_CHECKING:
     from archdsl.ir.fusion import Fusion, Site

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, Invocation, Module
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import CellOp, Weight
@@ -13,6 +12,7 @@ from archdsl.ir.places import States
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.ops.contract._fields import Positive, Probability
 from archdsl.ops.contract._weights import dtype_argument, known_width, uniform_over
+from archdsl.sizes.dims import Dim
 
 LayerCount = Annotated[int, Field(ge=1, le=1000)]
 

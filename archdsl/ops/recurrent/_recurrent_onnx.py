@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import OnnxGraph, Operand, Operands, Rows
 from archdsl.ir.types import DType, TensorType
 from archdsl.ops.elementwise._casting import cast
 from archdsl.ops.linear.linear import affine_map
 from archdsl.ops.recurrent._recurrent import Recurrent
+from archdsl.sizes.dims import Dim
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from typing import Literal
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import (
     Input,
     Invocation,
@@ -18,6 +17,7 @@ from archdsl.ir.types import ShapeError, TensorType
 from archdsl.ops.contract._fields import NonNegative
 from archdsl.ops.recurrent._recurrent import Recurrent
 from archdsl.ops.recurrent._recurrent_onnx import Elementwise, Fused, lowered
+from archdsl.sizes.dims import Dim
 
 _KEYWORDS = ("num_layers", "bias", "batch_first", "dropout", "bidirectional")
 

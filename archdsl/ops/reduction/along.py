@@ -4,7 +4,6 @@ from abc import ABC
 from math import prod
 from typing import ClassVar
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
@@ -16,6 +15,7 @@ from archdsl.ops.contract._axes import axis_label, position, torch_axis
 from archdsl.ops.contract._fields import Axis
 from archdsl.ops.contract._tiling import beside
 from archdsl.ops.elementwise._casting import cast, refuse_bool, summed, without_int16
+from archdsl.sizes.dims import Dim
 
 
 class _ArgExtreme(Op, ABC):

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import ONES, ZEROS, Op, Weight
@@ -24,6 +23,7 @@ from archdsl.ops.reduction._norm_onnx import (
     scaled,
     standardized,
 )
+from archdsl.sizes.dims import Dim
 
 Epsilon = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]

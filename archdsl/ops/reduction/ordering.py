@@ -4,7 +4,6 @@ from abc import ABC
 from collections.abc import Mapping
 from typing import ClassVar
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
@@ -14,6 +13,7 @@ from archdsl.ops.contract._axes import axis_label, position, torch_axis
 from archdsl.ops.contract._fields import Axis
 from archdsl.ops.contract._tiling import beside
 from archdsl.ops.elementwise._casting import cast
+from archdsl.sizes.dims import Dim
 
 _FIRST = '''
 def first_sorted(x, count, axis, descending):

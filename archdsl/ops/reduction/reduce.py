@@ -5,7 +5,6 @@ from functools import reduce
 from math import prod
 from typing import Any, ClassVar, Literal
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
@@ -17,6 +16,7 @@ from archdsl.ops.contract._axes import Axes, axis_label, positions, torch_axes
 from archdsl.ops.contract._tiling import beside
 from archdsl.ops.elementwise._casting import cast, summed, without_int16
 from archdsl.ops.reduction._reductions import reduced
+from archdsl.sizes.dims import Dim
 
 
 class Reduction(Op, ABC):

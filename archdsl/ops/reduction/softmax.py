@@ -3,18 +3,18 @@
 from abc import ABC
 from typing import ClassVar
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
 from archdsl.ir.places import InputAxes, Later, Piece, Prefix, Seen
-from archdsl.ir.proof import Facts
 from archdsl.ir.reach import Sights
 from archdsl.ir.types import TensorType
 from archdsl.ops.contract._access import all_but, normalised
 from archdsl.ops.contract._axes import axis_label, position, torch_axis
 from archdsl.ops.contract._fields import Axis
 from archdsl.ops.contract._tiling import beside, told
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Facts
 
 
 class _AlongAxis(Op, ABC):

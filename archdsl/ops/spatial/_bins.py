@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from archdsl.ir.dims import Dim, ceildiv
 from archdsl.ir.lowering import OnnxGraph, Operand, Unsupported
 from archdsl.ir.types import DType, TensorType
 from archdsl.ops.reduction._reductions import reduced
+from archdsl.sizes.dims import Dim, ceildiv
 
 MOST_WRITTEN = 1 << 22
 """Larger tables are computed where the model runs."""

@@ -6,9 +6,9 @@ import struct
 from dataclasses import dataclass
 from math import floor
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import OnnxGraph, Operand, Unsupported
 from archdsl.ir.types import DType, TensorType
+from archdsl.sizes.dims import Dim
 
 _LARGEST_FACTOR = 40
 """Up to here torch's float32 steps give the exact quotient for a whole factor."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import OnnxGraph, Operand
 from archdsl.ir.types import DType, TensorType
+from archdsl.sizes.dims import Dim
 
 EdgeMode = Literal["reflect", "replicate", "circular"]
 

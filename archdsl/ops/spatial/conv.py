@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op, Weight
@@ -24,6 +23,7 @@ from archdsl.ops.contract._weights import (
 )
 from archdsl.ops.elementwise._casting import node_in, wide_below
 from archdsl.ops.spatial._padding import pad_constant, pad_from_edges
+from archdsl.sizes.dims import Dim
 
 
 def window(size: Dim, kernel: int, stride: int, before: int, after: int, dilation: int) -> Dim:

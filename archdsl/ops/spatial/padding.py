@@ -2,7 +2,6 @@
 
 from typing import Any, Literal
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
@@ -15,6 +14,7 @@ from archdsl.ops.contract._fields import Axis, Shape
 from archdsl.ops.contract._tiling import beside
 from archdsl.ops.elementwise._casting import cast, without_int16
 from archdsl.ops.spatial._padding import pad_from_edges
+from archdsl.sizes.dims import Dim
 
 
 class Pad(Op, function="pad"):

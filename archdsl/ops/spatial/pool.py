@@ -4,12 +4,10 @@ from collections.abc import Callable
 from math import inf, prod
 from typing import Any
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand, Unsupported
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
 from archdsl.ir.places import Piece
-from archdsl.ir.proof import Compare, Facts
 from archdsl.ir.reach import EVERYWHERE, SAME, Reach, Sights
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._access import through
@@ -21,6 +19,8 @@ from archdsl.ops.reduction._reductions import reduced
 from archdsl.ops.spatial._bins import average_over_bins, largest_of_bins
 from archdsl.ops.spatial._padding import pad_constant
 from archdsl.ops.spatial._windows import Windows, expect_images, windows_of
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Compare, Facts
 
 Bins = Positive | tuple[Positive | None, ...]
 """One number for every spatial axis, or one for each; None keeps the axis as it is."""

@@ -4,7 +4,6 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import Any, Literal
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand, Unsupported
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
@@ -19,6 +18,7 @@ from archdsl.ops.elementwise.activation import PositiveFinite
 from archdsl.ops.spatial import _nearest
 from archdsl.ops.spatial._nearest import float32
 from archdsl.ops.spatial.pool import AdaptiveAvgPool
+from archdsl.sizes.dims import Dim
 
 _LINEAR = {3: "linear", 4: "bilinear", 5: "trilinear"}
 _EXACT_IN_FLOAT32 = 2**24

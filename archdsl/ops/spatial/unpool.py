@@ -2,16 +2,16 @@
 
 from math import prod
 
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
-from archdsl.ir.proof import Compare
 from archdsl.ir.reach import SAME, Reach, Sight, Sights
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._axes import axis_label
 from archdsl.ops.contract._fields import Offset, Shape, Size
 from archdsl.ops.spatial._windows import Windows, expect_images, windows_of
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Compare
 
 
 class MaxUnpool(Op, function="max_unpool"):

@@ -29,7 +29,7 @@ from archdsl.backends.torch.template import (
     Variable,
 )
 from archdsl.backends.torch.trace.trace import Step, Steps, Trace
-from archdsl.ir.dims import Dim
+from archdsl.sizes.dims import Dim
 
 MOST_WRITTEN_OUT = 8
 

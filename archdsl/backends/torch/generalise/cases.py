@@ -12,8 +12,8 @@ from archdsl.backends.torch.template import Label
 from archdsl.backends.torch.trace.lower import Written
 from archdsl.backends.torch.trace.origins import at_pass
 from archdsl.backends.torch.trace.terms import rewrite, taken_apart
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Module
+from archdsl.sizes.dims import Dim
 
 MOST_CANDIDATES = 8
 

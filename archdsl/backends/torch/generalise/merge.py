@@ -33,10 +33,10 @@ from archdsl.backends.torch.trace.lower import Instance, begun
 from archdsl.backends.torch.trace.sequential import chains, collapse, containers
 from archdsl.backends.torch.trace.terms import leaves
 from archdsl.backends.torch.trace.trace import Step, Steps, Trace, is_numbered_chain
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Block, SecondName
 from archdsl.ir.op import Weight
+from archdsl.sizes.dims import Dim
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from archdsl.backends.python.formula import Formula, NoFormulaError
 from archdsl.backends.torch.generalise.cases import Case, Mismatch, fit
-from archdsl.ir.dims import Dim
 from archdsl.ir.model import Frame
+from archdsl.sizes.dims import Dim
 
 Payload = TypeVar("Payload")
 

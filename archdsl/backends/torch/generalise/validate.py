@@ -36,9 +36,9 @@ from archdsl.backends.torch.trace.origins import lost_names
 from archdsl.backends.torch.trace.sequential import containers
 from archdsl.backends.torch.trace.terms import rewrite, same
 from archdsl.backends.torch.trace.trace import Step, Steps, Trace, plain
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Invocation, Module
 from archdsl.ir.model import Frame
+from archdsl.sizes.dims import Dim
 
 
 def verify(template: Template, traced: Trace, classes: Mapping[str, Template]) -> set[str]:

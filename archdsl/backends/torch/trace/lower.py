@@ -10,7 +10,6 @@ from typing import Any
 
 from archdsl.backends.python.formula import Formula
 from archdsl.backends.torch.trace.terms import leaves, rewrite, same, taken_apart
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import (
     AllInputs,
     Call,
@@ -24,6 +23,7 @@ from archdsl.ir.model import Origin
 from archdsl.ir.obligations import SETTLED
 from archdsl.ir.op import Init, Op, Weight
 from archdsl.ir.types import DType, TensorType
+from archdsl.sizes.dims import Dim
 
 
 @dataclass(frozen=True, slots=True)

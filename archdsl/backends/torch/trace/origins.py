@@ -9,8 +9,8 @@ from typing import Any
 from archdsl.backends.python.formula import Formula, NoFormulaError
 from archdsl.backends.torch.trace.lower import Written
 from archdsl.backends.torch.trace.terms import leaves, taken_apart
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Call, Module
+from archdsl.sizes.dims import Dim
 
 
 def in_terms(origin: Dim, values: Mapping[str, Dim | int]) -> Dim:

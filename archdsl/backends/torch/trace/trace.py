@@ -22,10 +22,10 @@ from archdsl.backends.torch.trace.lower import (
 )
 from archdsl.backends.torch.trace.origins import at_pass, in_terms, names_of
 from archdsl.diagnostics import InternalError
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Expression, Index, Input, Invocation, Unsupported
 from archdsl.ir.model import Argument, Block, Frame, Member, Model, Node, Scan, every_node
 from archdsl.ir.types import DType, TensorType
+from archdsl.sizes.dims import Dim
 
 
 @dataclass(frozen=True, slots=True)

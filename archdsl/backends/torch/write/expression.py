@@ -11,7 +11,6 @@ from archdsl.backends.python.layout import ATOM, Code, call, infix, list_of, pre
 from archdsl.backends.torch.trace.terms import leaves, taken_apart
 from archdsl.backends.torch.write.values import Variables, value_code
 from archdsl.diagnostics import InternalError
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import (
     AllInputs,
     Call,
@@ -24,6 +23,7 @@ from archdsl.ir.lowering import (
     Own,
     Training,
 )
+from archdsl.sizes.dims import Dim
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,9 +45,9 @@ from archdsl.backends.torch.write.values import (
     value_code,
 )
 from archdsl.backends.torch.write.weights import empty_weight, init_lines
-from archdsl.ir.dims import Dim
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.op import Weight
+from archdsl.sizes.dims import Dim
 
 FEWEST_SHARED, SHORTEST_SHARED = 3, 12
 """How often a formula stands, and how long it is, where it gets a name."""

@@ -15,7 +15,7 @@ from archdsl.backends.torch.template import (
     Template,
 )
 from archdsl.backends.torch.write.values import Variables, value_code
-from archdsl.ir.dims import Dim
+from archdsl.sizes.dims import Dim
 
 
 class ClassNames:

@@ -7,7 +7,8 @@ from typing import Any, Protocol, cast
 
 from archdsl.backends.python.formula import Formula, NoFormulaError, literal
 from archdsl.backends.python.layout import Code, call, infix, list_of, prefix, tuple_of
-from archdsl.ir.atoms import (
+from archdsl.ir.types import DType
+from archdsl.sizes.atoms import (
     Atom,
     FloorDiv,
     Maximum,
@@ -17,8 +18,7 @@ from archdsl.ir.atoms import (
     ordered_terms,
     remainder_form,
 )
-from archdsl.ir.dims import Dim
-from archdsl.ir.types import DType
+from archdsl.sizes.dims import Dim
 
 Variables = Callable[[str], Code]
 """How the variable of a size, a parameter or a loop is written at some place."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import gcd
 from typing import Final
 
-from archdsl.ir.atoms import (
+from archdsl.sizes.atoms import (
     Atom,
     DimTooComplex,
     FloorDiv,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import lcm
 
-from archdsl.ir.atoms import (
+from archdsl.sizes.atoms import (
     FloorDiv,
     Maximum,
     Minimum,
@@ -15,9 +15,9 @@ from archdsl.ir.atoms import (
     remainder_form,
     sole_atom,
 )
-from archdsl.ir.bounds import Range
-from archdsl.ir.conditions import All, Compare, Condition
-from archdsl.ir.dims import Dim
+from archdsl.sizes.bounds import Range
+from archdsl.sizes.conditions import All, Compare, Condition
+from archdsl.sizes.dims import Dim
 
 
 @dataclass(frozen=True, slots=True)

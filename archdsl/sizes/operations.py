@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from math import gcd
 from typing import Final
 
-from archdsl.ir.atoms import (
+from archdsl.sizes.atoms import (
     Atom,
     DimTooComplex,
     FloorDiv,
@@ -22,7 +22,7 @@ from archdsl.ir.atoms import (
     symbols_of,
     write_polynomial,
 )
-from archdsl.ir.polynomials import (
+from archdsl.sizes.polynomials import (
     add_scaled,
     common_factor,
     exact_quotient,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import inf
 
-from archdsl.ir.atoms import (
+from archdsl.sizes.atoms import (
     Atom,
     FloorDiv,
     Maximum,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from archdsl.ir.knowledge import Knowledge
+from archdsl.sizes.knowledge import Knowledge
 
 FAMILIAR_SIZES: Final = (224, 225, 32, 33, 7, 1, 2, 3, 5, 8, 64, 100, 12)
 MOST_SHIFTS: Final = 6

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from math import lcm
 from typing import Final
 
-from archdsl.ir.atoms import FloorDiv, Polynomial, compound_atoms, constant_value
-from archdsl.ir.conditions import Compare, Condition
-from archdsl.ir.dims import Dim
-from archdsl.ir.proof import Facts
+from archdsl.sizes.atoms import FloorDiv, Polynomial, compound_atoms, constant_value
+from archdsl.sizes.conditions import Compare, Condition
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.proof import Facts
 
 LARGEST_MULTIPLE: Final = 1024
 

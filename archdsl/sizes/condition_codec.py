@@ -7,10 +7,10 @@ from typing import Final, cast
 
 from pydantic_core import CoreSchema, core_schema
 
-from archdsl.ir.conditions import RELATIONS, All, Compare, Condition, Either, Negation, Relation
-from archdsl.ir.dim_codec import combine_sizes, size_leaf
-from archdsl.ir.dims import Dim
-from archdsl.ir.formula_text import ARITHMETIC, NEGATIVE, DimSyntaxError, Grammar, read_formula
+from archdsl.sizes.conditions import RELATIONS, All, Compare, Condition, Either, Negation, Relation
+from archdsl.sizes.dim_codec import combine_sizes, size_leaf
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.grammar import ARITHMETIC, NEGATIVE, DimSyntaxError, Grammar, read_formula
 
 _COMPARISON_STRENGTH = 4
 _BINARY: Final[Mapping[str, int]] = {

@@ -7,8 +7,8 @@ from typing import Final, cast
 
 from pydantic_core import CoreSchema, core_schema
 
-from archdsl.ir.dims import Dim, ceildiv, maximum, minimum
-from archdsl.ir.formula_text import ARITHMETIC, NEGATIVE, DimSyntaxError, Grammar, read_formula
+from archdsl.sizes.dims import Dim, ceildiv, maximum, minimum
+from archdsl.sizes.grammar import ARITHMETIC, NEGATIVE, DimSyntaxError, Grammar, read_formula
 
 _BINARY: Final[Mapping[str, Callable[[Dim, Dim], Dim]]] = {
     "+": lambda left, right: left + right,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import gcd
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from archdsl.ir.dims import Dim, DimTooComplex
+from archdsl.sizes.dims import Dim, DimTooComplex
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -85,13 +85,13 @@ class Condition:
     @staticmethod
     def parse(text: str) -> Condition:
         """Read the text of a condition, exactly as `str` writes it."""
-        from archdsl.ir.condition_codec import parse_condition
+        from archdsl.sizes.condition_codec import parse_condition
 
         return parse_condition(text)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        from archdsl.ir.condition_codec import condition_schema
+        from archdsl.sizes.condition_codec import condition_schema
 
         return condition_schema(cls)
 

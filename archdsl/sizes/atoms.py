@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
-    from archdsl.ir.dims import Dim
+    from archdsl.sizes.dims import Dim
 
 DEEPEST_ATOM: Final = 64
 LONGEST_ATOM: Final = 100_000
@@ -124,7 +124,7 @@ _OPAQUE = re.compile(r"opaque\(`([^`]*)`[^)]*\)")
 
 
 def _dim(polynomial: Polynomial) -> Dim:
-    from archdsl.ir.dims import Dim
+    from archdsl.sizes.dims import Dim
 
     return Dim.of_polynomial(polynomial)
 

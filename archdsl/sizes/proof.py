@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from archdsl.ir.atoms import Monomial
-from archdsl.ir.bounds import Range, interval
-from archdsl.ir.conditions import (
+from archdsl.sizes.atoms import Monomial
+from archdsl.sizes.bounds import Range, interval
+from archdsl.sizes.conditions import (
     All,
     Compare,
     Condition,
@@ -18,10 +18,10 @@ from archdsl.ir.conditions import (
     all_of,
     either_of,
 )
-from archdsl.ir.dims import Dim
-from archdsl.ir.knowledge import Knowledge, stronger, unfloored
-from archdsl.ir.samples import assignments
-from archdsl.ir.solver import Effort, find_sizes
+from archdsl.sizes.dims import Dim
+from archdsl.sizes.knowledge import Knowledge, stronger, unfloored
+from archdsl.sizes.samples import assignments
+from archdsl.sizes.solver import Effort, find_sizes
 
 __all__ = [
     "All",

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from archdsl.ir.atoms import Atom, FloorDiv, Maximum, Minimum, Opaque, Polynomial
-from archdsl.ir.bounds import Range, interval
-from archdsl.ir.conditions import RELATIONS, All, Compare, Condition, Either, Negation
+from archdsl.sizes.atoms import Atom, FloorDiv, Maximum, Minimum, Opaque, Polynomial
+from archdsl.sizes.bounds import Range, interval
+from archdsl.sizes.conditions import RELATIONS, All, Compare, Condition, Either, Negation
 
 EFFORT: Final = 1_500_000
 """z3's resource units for one question: about a second, but the same on every machine."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from archdsl.ir import operations
-from archdsl.ir.atoms import (
+from archdsl.sizes import operations
+from archdsl.sizes.atoms import (
     RESERVED_NAMES,
     Atom,
     DimTooComplex,
@@ -18,10 +18,18 @@ from archdsl.ir.atoms import (
     Monomial,
     Opaque,
     Polynomial,
+    Term,
     constant_value,
+    depth_of,
+    has_opaque,
+    ordered_terms,
+    readable,
+    sole_atom,
+    symbols_of,
+    write_polynomial,
 )
-from archdsl.ir.expression import Expression
-from archdsl.ir.polynomials import add_scaled, plus, times
+from archdsl.sizes.bounds import Range, interval
+from archdsl.sizes.polynomials import add_scaled, plus, times
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -48,21 +56,53 @@ class DimOverflow(ArithmeticError):
     """A size beyond 64 bits, which no runtime can hold."""
 
 
-class Dim(Expression):
-    """An integer size: equal exactly when its canonical form is equal.
+class Dim:
+    """An integer size: an immutable polynomial, equal exactly when its canonical form is equal.
 
     It may remember its `origin`, the expression a person wrote for it, which `==` ignores.
     """
 
-    __slots__ = ("_origin",)
+    __slots__ = ("_hash", "_origin", "_symbols", "_text", "polynomial", "value")
+
+    polynomial: Polynomial
+    value: int | None
+    """The integer, when the size is constant."""
 
     if TYPE_CHECKING:
+        _hash: int | None
         _origin: Dim | None
+        _symbols: frozenset[str] | None
+        _text: str | None
 
     def __init__(self, polynomial: Polynomial, origin: Dim | None = None) -> None:
         """Wrap a polynomial that is canonical already; use `of`, `symbol` and `constant`."""
-        super().__init__(polynomial)
-        object.__setattr__(self, "_origin", origin)
+        store = object.__setattr__
+        store(self, "polynomial", polynomial)
+        store(self, "value", constant_value(polynomial))
+        store(self, "_hash", None)
+        store(self, "_origin", origin)
+        store(self, "_symbols", None)
+        store(self, "_text", None)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a size cannot be changed: {name}")
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if isinstance(other, Dim):
+            if self.value is not None or other.value is not None:
+                return self.value == other.value
+            return hash(self) == hash(other) and self.polynomial == other.polynomial
+        return self.value == other if isinstance(other, int) else NotImplemented
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            known = self.value is not None
+            result = hash(self.value) if known else hash(frozenset(self.polynomial.items()))
+            object.__setattr__(self, "_hash", result)
+            return result
+        return self._hash
 
     # -------------------------------------------------------------------------- construction
 
@@ -105,9 +145,67 @@ class Dim(Expression):
     @staticmethod
     def parse(text: str) -> Dim:
         """Read the text of a size, exactly as `notation` or `str` writes it."""
-        from archdsl.ir.dim_codec import parse_dim
+        from archdsl.sizes.dim_codec import parse_dim
 
         return parse_dim(text)
+
+    # ----------------------------------------------------------------------------- questions
+
+    @property
+    def symbols(self) -> frozenset[str]:
+        """The names of all symbols in the size."""
+        if self._symbols is None:
+            object.__setattr__(self, "_symbols", symbols_of(self.polynomial))
+        return self._symbols or frozenset()
+
+    @property
+    def symbol_name(self) -> str | None:
+        """The name, when the size is exactly one symbol."""
+        atom = sole_atom(self.polynomial)
+        return atom if isinstance(atom, str) else None
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """(coefficient, ((atom, power), …)) for each term, as the text orders them."""
+        return ordered_terms(self.polynomial)
+
+    @property
+    def depth(self) -> int:
+        """How deep divisions, maxima and minima are nested."""
+        return depth_of(self.polynomial)
+
+    @property
+    def is_opaque(self) -> bool:
+        """Whether a part of the size is only written and cannot be computed."""
+        return has_opaque(self.polynomial)
+
+    def coefficient(self, *symbols: str) -> int:
+        """The coefficient of a product of distinct symbols; of the constant, when none is given."""
+        return self.polynomial.get(tuple((name, 1) for name in sorted(symbols)), 0)
+
+    def divisible_by(self, divisor: int) -> bool:
+        """Whether every coefficient is a multiple of the divisor."""
+        return all(coefficient % divisor == 0 for coefficient in self.polynomial.values())
+
+    def evaluate(self, sizes: Mapping[str, int]) -> int:
+        """The integer at these sizes; KeyError where one is missing."""
+        return operations.evaluate(self.polynomial, sizes)
+
+    def lower_bound(self, bounds: Mapping[str, int], default: int = 1) -> int | None:
+        """A bound from below, where every symbol is at least its bound; None if none is seen."""
+        return interval(
+            self.polynomial, {name: (low, None) for name, low in bounds.items()}, (default, None)
+        )[0]
+
+    def upper_bound(
+        self, bounds: Mapping[str, int], default: int = 1, most: Mapping[str, int] | None = None
+    ) -> int | None:
+        """A bound from above, where symbols are at least `bounds` and at most `most`."""
+        most = most or {}
+        ranges: dict[str, Range] = {
+            name: (bounds.get(name, default), most.get(name)) for name in {*bounds, *most}
+        }
+        return interval(self.polynomial, ranges, (default, None))[1]
 
     # ---------------------------------------------------------------------------- arithmetic
 
@@ -185,6 +283,16 @@ class Dim(Expression):
 
     # ----------------------------------------------------------------------------------- text
 
+    @property
+    def notation(self) -> str:
+        """The exact canonical text, which `parse` reads back."""
+        if self._text is None:
+            object.__setattr__(self, "_text", write_polynomial(self.polynomial))
+        return self._text or ""
+
+    def __str__(self) -> str:
+        return readable(self.notation)
+
     def __repr__(self) -> str:
         written = f" from {self._origin}" if self._origin else ""
         return f"Dim({self}{written})"
@@ -196,13 +304,13 @@ class Dim(Expression):
         return self
 
     def __reduce__(self) -> tuple[Callable[[Any], Dim], tuple[Any]]:
-        from archdsl.ir.dim_codec import dim_from_data, dim_to_data
+        from archdsl.sizes.dim_codec import dim_from_data, dim_to_data
 
         return dim_from_data, (dim_to_data(self),)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        from archdsl.ir.dim_codec import dim_schema
+        from archdsl.sizes.dim_codec import dim_schema
 
         return dim_schema()
 
