@@ -14,7 +14,7 @@ from archdsl import problems
 from archdsl.checking import CheckResult, Spec, check, error_of, located
 from archdsl.compiler import Compilation, Setting
 from archdsl.diagnostics import Diagnostics, GivenError
-from archdsl.garbage import uncollected
+from archdsl.gc_pause import uncollected
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Model
 from archdsl.limits import Limits
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from archdsl.passes.tensor_map import Note, TensorMap
+    from archdsl.reports.summary import Summary
     from archdsl.sizes.conditions import Condition
-    from archdsl.summary import Summary
+    from archdsl.weights.tensor_map import Note, TensorMap
 
     Weights = Mapping[str, np.ndarray[Any, Any] | torch.Tensor] | nn.Module | str | PathLike[str]
 
@@ -249,7 +249,7 @@ class Network:
 
         `depth` levels are unfolded; `dims` fills in sizes, which turns formulas into numbers.
         """
-        from archdsl.summary import summarise
+        from archdsl.reports.summary import summarise
 
         return summarise(self.ir, depth, dims or {})
 
@@ -257,7 +257,7 @@ class Network:
         self, depth: int | None = None, dims: Mapping[str, int] | None = None
     ) -> Summary:
         """The summary with two columns more: strides and receptive fields on the inputs."""
-        from archdsl.summary import WITH_REACH, summarise
+        from archdsl.reports.summary import WITH_REACH, summarise
 
         return summarise(self.ir, depth, dims or {}, WITH_REACH)
 
@@ -300,8 +300,8 @@ class Network:
         """
         from archdsl.backends.arch.source import emit
         from archdsl.passes.flatten import inline
-        from archdsl.passes.state import state
         from archdsl.passes.transforms import apply
+        from archdsl.weights.state_dict import state
 
         with self._target(name):
             result = apply(name, inline(self.ir), settings)
@@ -332,7 +332,7 @@ class Network:
         )
 
     def _part(self, model: Model) -> Network:
-        from archdsl.passes.state import second_names, state
+        from archdsl.weights.state_dict import second_names, state
 
         every, own = (state(each).keys() | second_names(each).keys() for each in (self.ir, model))
         return Network(model, self._sources, every - own)
@@ -393,8 +393,8 @@ def _state(weights: Weights | None) -> Any:
 
 def _arrays(weights: Weights | None) -> Any:
     """Weights as numpy arrays by name."""
-    from archdsl.backends.running import array_of
-    from archdsl.backends.weights import load_safetensors
+    from archdsl.weights.dtypes import array_of
+    from archdsl.weights.safetensors import load_safetensors
 
     state = _state(weights)
     if state is None:

@@ -9,12 +9,12 @@ from pathlib import Path
 import archdsl.ops  # noqa: F401  # pyright: ignore[reportUnusedImport]  (fills the registry)
 from archdsl import problems
 from archdsl.diagnostics import Diagnostics, InternalError
-from archdsl.expectations import check_expectations
-from archdsl.garbage import uncollected
+from archdsl.gc_pause import uncollected
 from archdsl.ir.model import Model
 from archdsl.limits import LimitExceeded, Limits
 from archdsl.semantics.body import Body
 from archdsl.semantics.builder import BlockBuilder
+from archdsl.semantics.expectations import check_expectations
 from archdsl.semantics.files import Files, read_source, resolved
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.program import Program

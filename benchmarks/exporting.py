@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import archdsl
-from archdsl.passes.state import state
+from archdsl.weights.state_dict import state
 from benchmarks.claims import Claim, times_faster
 from benchmarks.measure import (
     SCRATCH,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import archdsl
-from archdsl import pictures
+from archdsl.cli import pictures
 
 HERE = Path(__file__).parent
 FOLDER = Path("build") / "demo"

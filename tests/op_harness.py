@@ -41,7 +41,6 @@ from pydantic import ValidationError
 from torch import nn
 
 import archdsl.ops
-from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.onnx.export import IR_VERSIONS
 from archdsl.backends.onnx.graph import GraphBuilder
 from archdsl.backends.onnx.protobuf import ELEMENT_TYPES
@@ -54,6 +53,7 @@ from archdsl.ir.op import REGISTRY, Op, Weight
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.sizes.dims import Dim
 from archdsl.sizes.proof import Condition, Facts
+from archdsl.weights.dtypes import numpy_dtype
 
 Given = (
     tuple[str, tuple[int | str, ...]] | tuple[str, tuple[int | str, ...], tuple[str | None, ...]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from archdsl.backends.arrays import numpy_dtype
 from archdsl.ir.types import DType
+from archdsl.weights.dtypes import numpy_dtype
 
 
 def tensor(array: np.ndarray, double: bool = False) -> torch.Tensor:

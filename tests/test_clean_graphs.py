@@ -15,8 +15,8 @@ import pytest
 
 import archdsl
 from archdsl.backends.onnx.export import Request, prepare
-from archdsl.passes.state import known_shape, state
 from archdsl.resources import specs_folder
+from archdsl.weights.state_dict import known_shape, state
 
 LIGHT = {
     "lenet5": "lenet5",

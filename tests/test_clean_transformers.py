@@ -16,7 +16,7 @@ from torch import nn
 
 from archdsl import api
 from archdsl.backends.onnx.export import Request, prepare
-from archdsl.passes.state import state
+from archdsl.weights.state_dict import state
 
 HEADS = """edition 2026
 block Attend(heads: int)(q: [B, T, D], k: [B, T, D], v: [B, T, D], keep: bool[B, 1, 1, T])

@@ -13,10 +13,10 @@ from transformed_networks import Arrays, agreeing, moved_back
 
 import archdsl
 from archdsl import ArchError
-from archdsl.backends.running import run_onnx
-from archdsl.backends.verify import RELATIVE_BOUND
-from archdsl.backends.weights import initial
 from archdsl.cli import main
+from archdsl.runtime.compare import RELATIVE_BOUND
+from archdsl.runtime.run import run_onnx
+from archdsl.weights.initial import initial
 
 
 def network(

@@ -31,7 +31,7 @@ from torchvision_shim import torchvision
 from archdsl.backends.onnx.export import export
 from archdsl.backends.torch.live import load
 from archdsl.backends.torch.source import emit
-from archdsl.stats import figures
+from archdsl.passes.costs import figures
 
 
 @pytest.fixture(autouse=True, scope="module")

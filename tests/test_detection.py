@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from torchvision_shim import torchvision
 
 from archdsl import api
-from archdsl.backends.running import run_onnx
 from archdsl.resources import shipped_models
+from archdsl.runtime.run import run_onnx
 
 IMPORT = (
     "edition 2026\nimport std.detection (BoxArea, BoxIoU, ClipBoxes, EncodeBoxes, DecodeBoxes,"

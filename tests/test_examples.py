@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import op_harness as harness
 import pytest
 
-from archdsl import api, reference
+from archdsl import api
 from archdsl.ir.op import Op
 from archdsl.ir.types import DType
+from archdsl.reports import operators as reference
 
 EXAMPLE = re.compile(r"Example: `(.*?)`\s*\Z", re.DOTALL)
 SHAPES = [

@@ -20,12 +20,12 @@ from archdsl.diagnostics import ArchError
 from archdsl.ir.model import Block, Member, Model, Node, Port, Requirement, Value
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.types import DType, TensorType
+from archdsl.passes.costs import figures
 from archdsl.passes.flatten import flatten, inline
-from archdsl.passes.state import state
 from archdsl.sizes.dims import Dim
 from archdsl.sizes.proof import Condition, Facts
 from archdsl.source import Span
-from archdsl.stats import figures
+from archdsl.weights.state_dict import state
 
 SPECS = sorted((Path(__file__).parent.parent / "specs").glob("*.arch"))
 SPAN = Span("case.arch", 0, 0)

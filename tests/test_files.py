@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from archdsl.files import atomic, write_text
+from archdsl.atomic_files import atomic, write_text
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_killed_process_tears_nothing(tmp_path: Path) -> None:
     target = tmp_path / "data"
     target.write_bytes(b"old")
     program = (
-        "import sys\nfrom archdsl.files import atomic\n"
+        "import sys\nfrom archdsl.atomic_files import atomic\n"
         "with atomic(sys.argv[1]) as file:\n"
         "    while True: file.write(bytes(1 << 16))\n"
     )

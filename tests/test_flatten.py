@@ -12,8 +12,8 @@ import archdsl
 from archdsl import Network
 from archdsl.ir.op import Init, Weight
 from archdsl.passes.flatten import flatten
-from archdsl.passes.state import state
 from archdsl.sizes.dims import Dim
+from archdsl.weights.state_dict import state
 
 
 def _operators(block) -> list[str]:

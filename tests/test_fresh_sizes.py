@@ -7,9 +7,9 @@ import pytest
 from onnx import ModelProto
 
 from archdsl import api
-from archdsl.backends.running import run_onnx, run_torch
 from archdsl.diagnostics import ArchError
 from archdsl.ir.model import Model
+from archdsl.runtime.run import run_onnx, run_torch
 
 Array = np.ndarray
 

@@ -9,8 +9,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 from transformed_networks import lively, moved_back
 
 import archdsl
-from archdsl import execution
-from archdsl.passes.tensor_map import LostWeightsError
+from archdsl.cli import execution
+from archdsl.weights.tensor_map import LostWeightsError
 
 
 def network(body: str, dims: str = "3, H, W", result: str = "C, H2, W2") -> archdsl.Network:

@@ -18,10 +18,10 @@ from transformed_networks import moved_back
 
 import archdsl
 from archdsl.api import Network
-from archdsl.backends.running import output_names, run_onnx
 from archdsl.backends.torch.source import emit
-from archdsl.backends.weights import initial
-from archdsl.passes.tensor_map import Arrays, LostWeightsError, TensorMap
+from archdsl.runtime.run import output_names, run_onnx
+from archdsl.weights.initial import initial
+from archdsl.weights.tensor_map import Arrays, LostWeightsError, TensorMap
 
 SIZES = [(1, 1), (2, 5), (5, 2), (2, 1), (1, 5)]
 STACKS = {

@@ -7,7 +7,7 @@ import pytest
 from archdsl import api
 from archdsl.diagnostics import Diagnostic
 from archdsl.ir.model import Model
-from archdsl.passes.state import state
+from archdsl.weights.state_dict import state
 
 
 def compiled(text: str) -> Model:

@@ -20,12 +20,13 @@ import archdsl
 from archdsl.backends.onnx import file as onnx_file
 from archdsl.backends.onnx.export import IR_VERSIONS, export, refusals, save
 from archdsl.backends.onnx.lower import NotExportableError
-from archdsl.backends.weights import WeightsMismatchError, initial
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Model
 from archdsl.ir.op import Init, Op, Weight
-from archdsl.passes.state import state
 from archdsl.sizes.dims import Dim
+from archdsl.weights.fit import WeightsMismatchError
+from archdsl.weights.initial import initial
+from archdsl.weights.state_dict import state
 
 
 def lively(whole: Model) -> dict[str, np.ndarray]:

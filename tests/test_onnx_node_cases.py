@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from archdsl import api
-from archdsl.backends.running import run_onnx
+from archdsl.runtime.run import run_onnx
 
 FAMILIES = ("nonmaxsuppression", "roialign", "topk", "nonzero", "scatterelements")
 

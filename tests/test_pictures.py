@@ -14,11 +14,11 @@ from PIL import Image
 from torch.nn import functional as F
 from torchvision_shim import torchvision
 
-from archdsl import api, pictures
-from archdsl.backends.running import run_onnx
-from archdsl.cli import main
+from archdsl import api
+from archdsl.cli import main, pictures
 from archdsl.diagnostics import GivenError
 from archdsl.ir.types import TensorType
+from archdsl.runtime.run import run_onnx
 
 PHOTOGRAPHS = Path(sklearn.datasets.__file__).parent / "images"
 SEGMENT = """\

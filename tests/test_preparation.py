@@ -14,10 +14,10 @@ from PIL import Image
 from torchvision_shim import torchvision
 
 from archdsl import api
-from archdsl.backends.running import run_onnx
 from archdsl.cli import main
 from archdsl.diagnostics import ArchError, GivenError
 from archdsl.ir.model import Model
+from archdsl.runtime.run import run_onnx
 
 HALVED = """\
 block Halved(x: [N, C, H, W]) -> [N, C, H // 2, W // 2] {

@@ -24,12 +24,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from archdsl import api
-from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.torch.source import root_class
 from archdsl.diagnostics import ArchError
 from archdsl.ir.model import Model
+from archdsl.passes.costs import figures
 from archdsl.passes.flatten import inline
-from archdsl.stats import figures
+from archdsl.weights.dtypes import numpy_dtype
 
 FIRST = int(os.environ.get("ARCHDSL_SEED", "0"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("ARCHDSL_SEEDS", "60")))

@@ -13,14 +13,15 @@ from op_parity import assert_parity, same_bits
 from torch import nn
 
 from archdsl.backends.onnx.export import export
-from archdsl.backends.running import run_onnx
 from archdsl.backends.torch.live import load
 from archdsl.backends.torch.source import emit
-from archdsl.backends.weights import WeightsMismatchError, initial
 from archdsl.compiler import compile_text
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Model
-from archdsl.stats import figures
+from archdsl.passes.costs import figures
+from archdsl.runtime.run import run_onnx
+from archdsl.weights.fit import WeightsMismatchError
+from archdsl.weights.initial import initial
 
 TAGGER = """
 model tagger(hidden: int = 16)(x: [T, N, 8])

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from archdsl import reference
 from archdsl.ir.op import Op
+from archdsl.reports import operators as reference
 
 OPERATORS = reference.operators()
 

@@ -16,11 +16,11 @@ from torch_programs import ScanProgram
 
 from archdsl.backends.arch import source as arch_source
 from archdsl.backends.onnx.export import export
-from archdsl.backends.running import run_onnx
 from archdsl.backends.torch.live import load
 from archdsl.backends.torch.source import emit
 from archdsl.compiler import compile_text
 from archdsl.ir.model import Model
+from archdsl.runtime.run import run_onnx
 
 STEPS = """
 cell LSTMStep(hidden: int)(x: [B, I], h: [B, hidden], c: [B, hidden])

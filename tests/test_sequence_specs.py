@@ -15,11 +15,11 @@ from op_parity import assert_parity
 from torch import Tensor, nn
 
 import archdsl
-from archdsl.backends.running import run_onnx
 from archdsl.backends.torch.source import root_class
 from archdsl.compiler import Compilation
+from archdsl.passes.costs import figures
 from archdsl.resources import shipped_models
-from archdsl.stats import figures
+from archdsl.runtime.run import run_onnx
 
 VOCAB = 11
 SIZES = [(1, 1), (3, 1), (1, 6), (2, 5)]

@@ -24,8 +24,8 @@ from archdsl.backends.torch.source import emit, root_class
 from archdsl.compiler import Compilation, compile_text
 from archdsl.diagnostics import Diagnostic
 from archdsl.ir.model import Model
+from archdsl.passes.costs import figures
 from archdsl.resources import shipped_models
-from archdsl.stats import figures
 
 SHIPPED = {name: path for name, path in shipped_models().items() if name.islower()}
 """The members of families; the families themselves are capitalised."""

@@ -14,11 +14,11 @@ from transformed_networks import Arrays, agreeing, lively, moved_back
 
 import archdsl
 from archdsl import ArchError
-from archdsl.backends.running import run_onnx
-from archdsl.backends.verify import RELATIVE_BOUND
 from archdsl.cli import main
 from archdsl.diagnostics import GivenError
-from archdsl.passes.tensor_map import LostWeightsError
+from archdsl.runtime.compare import RELATIVE_BOUND
+from archdsl.runtime.run import run_onnx
+from archdsl.weights.tensor_map import LostWeightsError
 
 
 def network(body: str, dims: str = "4, 12, 12") -> archdsl.Network:

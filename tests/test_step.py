@@ -18,10 +18,10 @@ from op_parity import assert_parity
 from step_models import MODELS, RECURRENT, REFUSED, StepModel, along
 
 import archdsl
-from archdsl.backends.arrays import numpy_dtype
-from archdsl.backends.running import run_torch
-from archdsl.backends.weights import initial
 from archdsl.cli import main
+from archdsl.runtime.run import run_torch
+from archdsl.weights.dtypes import numpy_dtype
+from archdsl.weights.initial import initial
 
 Array = np.ndarray[Any, Any]
 

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from archdsl import api
+from archdsl.reports.summary import Row
 from archdsl.sizes.dims import Dim
-from archdsl.summary import Row
 
 TWICE = """edition 2026
 block Scores(x: [N, T, D]) -> [N, T, T] {

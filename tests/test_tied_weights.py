@@ -11,12 +11,12 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file, save_model
 
 from archdsl import api
-from archdsl.backends.weights import TiedWeightsDifferError
 from archdsl.cli import main
 from archdsl.diagnostics import ArchError
 from archdsl.ir.model import Model
 from archdsl.passes.flatten import flatten
-from archdsl.passes.state import second_names, state
+from archdsl.weights.fit import TiedWeightsDifferError
+from archdsl.weights.state_dict import second_names, state
 
 SPEC = """edition 2026
 

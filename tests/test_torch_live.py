@@ -19,14 +19,14 @@ from safetensors.torch import save_file
 from test_torch_source import SCENARIOS, assert_same, compiled, example
 
 from archdsl import api
-from archdsl.backends.arrays import numpy_dtype
-from archdsl.backends.running import run_torch
 from archdsl.backends.torch import live as torch_live
 from archdsl.backends.torch.live import load
 from archdsl.backends.torch.source import emit
-from archdsl.backends.weights import WeightsMismatchError
 from archdsl.diagnostics import InternalError
 from archdsl.ir.types import DType
+from archdsl.runtime.run import run_torch
+from archdsl.weights.dtypes import numpy_dtype
+from archdsl.weights.fit import WeightsMismatchError
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

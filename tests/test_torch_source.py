@@ -19,12 +19,12 @@ from archdsl.backends.torch.generalise import classes as torch_classes
 from archdsl.backends.torch.generalise.cases import Mismatch
 from archdsl.backends.torch.live import load
 from archdsl.backends.torch.source import emit
-from archdsl.backends.weights import initial
 from archdsl.compiler import Compilation
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Member, Model
 from archdsl.resources import spec_files
 from archdsl.source import Source
+from archdsl.weights.initial import initial
 
 SCENARIOS: dict[str, str] = {
     "carried_loop": """

@@ -22,12 +22,12 @@ import transformers as hf
 from torch import nn
 
 from archdsl import api
-from archdsl.backends.running import output_names
 from archdsl.backends.torch.source import root_class
-from archdsl.backends.verify import RELATIVE_BOUND
-from archdsl.backends.weights import TiedWeightsDifferError, WeightsMismatchError
 from archdsl.diagnostics import ArchError, Diagnostic
 from archdsl.resources import shipped_models
+from archdsl.runtime.compare import RELATIVE_BOUND
+from archdsl.runtime.run import output_names
+from archdsl.weights.fit import TiedWeightsDifferError, WeightsMismatchError
 
 Inputs = tuple[torch.Tensor, ...]
 

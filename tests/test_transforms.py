@@ -13,11 +13,12 @@ from click.testing import CliRunner, Result
 from recurrent_cells import CELLS, network
 
 import archdsl
-from archdsl import execution
-from archdsl.backends.weights import initial, load_safetensors
-from archdsl.cli import main
+from archdsl.cli import execution, main
 from archdsl.diagnostics import InternalError
-from archdsl.passes.tensor_map import (
+from archdsl.passes.transforms import TRANSFORMS
+from archdsl.weights.initial import initial
+from archdsl.weights.safetensors import load_safetensors
+from archdsl.weights.tensor_map import (
     Computed,
     Constant,
     Copy,
@@ -25,7 +26,6 @@ from archdsl.passes.tensor_map import (
     Region,
     TensorMap,
 )
-from archdsl.passes.transforms import TRANSFORMS
 
 
 @pytest.fixture

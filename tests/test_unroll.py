@@ -12,10 +12,10 @@ from test_specs import assert_agrees
 
 import archdsl
 from archdsl.api import Network
-from archdsl.backends.running import run_onnx, run_torch_in_float64
-from archdsl.backends.weights import initial
 from archdsl.diagnostics import ArchError
 from archdsl.ir.model import every_node
+from archdsl.runtime.run import run_onnx, run_torch_in_float64
+from archdsl.weights.initial import initial
 
 
 def loaded(name: str, length: int) -> Network:

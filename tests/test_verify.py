@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import archdsl
-from archdsl import execution
-from archdsl.backends.running import InputsMismatchError
-from archdsl.backends.verify import Comparison, verify
-from archdsl.backends.weights import initial
+from archdsl.cli import execution
 from archdsl.diagnostics import GivenError
+from archdsl.runtime.compare import Comparison, verify
+from archdsl.runtime.run import InputsMismatchError
+from archdsl.weights.initial import initial
 
 TEXT = """\
 edition 2026
@@ -105,7 +105,7 @@ def test_running_gives_outputs_by_name(network: archdsl.Network, tmp_path: Path)
 def test_wrong_inputs_are_refused_with_a_reason(
     network: archdsl.Network, image: np.ndarray, scale: tuple[int, int], sentence: str
 ) -> None:
-    from archdsl.backends.running import named_inputs
+    from archdsl.runtime.run import named_inputs
 
     with pytest.raises(InputsMismatchError) as caught:
         named_inputs(network.ir, {"image": image, "scale": np.zeros(scale, np.float32)})

@@ -13,9 +13,10 @@ from hand_models import small_classifier
 from safetensors.numpy import save_file
 from torch import nn
 
-from archdsl.backends.initial import draw
-from archdsl.backends.weights import WeightsFileError, check, initial, load_safetensors
 from archdsl.ir.op import Init
+from archdsl.weights.fit import check
+from archdsl.weights.initial import draw, initial
+from archdsl.weights.safetensors import WeightsFileError, load_safetensors
 
 
 def test_each_weight_depends_on_seed_and_path_alone() -> None:

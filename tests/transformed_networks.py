@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 import archdsl
-from archdsl import execution
 from archdsl.api import Transformation
-from archdsl.backends.weights import initial
-from archdsl.passes.tensor_map import TensorMap
+from archdsl.cli import execution
+from archdsl.weights.initial import initial
+from archdsl.weights.tensor_map import TensorMap
 
 Arrays = dict[str, np.ndarray]
 

@@ -14,8 +14,8 @@ from archdsl.ir.model import Block, Member, Node, Value, every_node
 from archdsl.ir.obligations import SETTLED
 from archdsl.ir.op import Op, Weight
 from archdsl.ir.types import TensorType
-from archdsl.passes.tensor_map import Array, Arrays
 from archdsl.sizes.dims import Dim
+from archdsl.weights.tensor_map import Array, Arrays
 
 
 def fold_siblings(block: Block, arrays: Arrays) -> tuple[Block, Arrays]:

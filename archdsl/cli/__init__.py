@@ -2,7 +2,7 @@
 
 import os
 
-from archdsl.garbage import collect_seldom
+from archdsl.gc_pause import collect_seldom
 
 collect_seldom()
 

@@ -50,7 +50,7 @@ def transform(
 
     Both networks are run on random inputs and compared.
     """
-    from archdsl import execution
+    from archdsl.cli import execution
     from archdsl.passes.transforms import TRANSFORMS
 
     if name not in TRANSFORMS:

@@ -26,8 +26,8 @@ from archdsl.version import VERSION
 
 if TYPE_CHECKING:
     from archdsl.api import Network
-    from archdsl.backends.verify import Comparison
     from archdsl.checking import CheckResult
+    from archdsl.runtime.compare import Comparison
 
 Exported = tuple[Path, Sequence[str], "list[Comparison] | None"]
 
@@ -289,7 +289,7 @@ def export(
 
 def _verified(part: Network, path: Path, weights: Path | None, seed: int) -> list[Comparison]:
     """The file beside PyTorch."""
-    from archdsl import execution
+    from archdsl.cli import execution
 
     return execution.verify(part, path, execution.weights_of(part, weights, seed))
 
@@ -336,7 +336,7 @@ def run(
     as_json: bool,
 ) -> None:
     """Run the model once on arrays or on a picture, which is prepared if the spec says how."""
-    from archdsl import execution
+    from archdsl.cli import execution
 
     asked = preprocessing or (None if execution.takes_picture(inputs) else False)
     network = load(spec, model, settings, dims, limits, asked)
@@ -378,7 +378,7 @@ def list_(as_json: bool) -> None:
 @options.as_json
 def ops(name: str | None, as_json: bool) -> None:
     """Show the operators, or everything about one."""
-    from archdsl import reference
+    from archdsl.reports import operators as reference
 
     if name is None:
         described = reference.operators()
@@ -404,7 +404,7 @@ def ops(name: str | None, as_json: bool) -> None:
 def new(name: str, output: Path | None) -> None:
     """Write a small model to start from."""
     from archdsl.checking import check as check_text
-    from archdsl.starter import starter
+    from archdsl.cli.starter import starter
 
     text = starter(name)
     if not (name.isascii() and name.isidentifier() and check_text(text).ok):

@@ -70,7 +70,7 @@ def write(output: Path | None, text: str) -> None:
     if output is None or str(output) == "-":
         click.echo(text, nl=not text.endswith("\n"))
         return
-    from archdsl.files import write_text
+    from archdsl.atomic_files import write_text
 
     write_text(output, text if text.endswith("\n") else f"{text}\n")
     click.echo(f"wrote {output}", err=True)

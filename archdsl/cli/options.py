@@ -146,7 +146,7 @@ def output(meaning: str) -> Callable[[Function], Function]:
 
 
 def _picture(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
-    from archdsl.pictures import SUFFIXES, is_picture
+    from archdsl.cli.pictures import SUFFIXES, is_picture
 
     if path is not None and not is_picture(path):
         raise click.BadParameter(f"{path} must end in one of {', '.join(SUFFIXES)}", ctx, param)

@@ -19,7 +19,7 @@ from archdsl.ir.types import DType, TensorType
 from archdsl.passes.columns import Algebra, Bias, Function, NotAlgebraError, Product, Source
 from archdsl.passes.step_graph import StepGraph
 from archdsl.passes.symbolic import Columns
-from archdsl.passes.tensor_map import Region
+from archdsl.weights.tensor_map import Region
 
 OPERATORS = ("LSTM", "GRU", "RNN")
 

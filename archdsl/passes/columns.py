@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from archdsl.passes.tensor_map import Region
+from archdsl.weights.tensor_map import Region
 
 MOST_TERMS, MOST_DEPTH, MOST_RUNS = 32, 6, 64
 """No cell has more; what has is of no interest, and would only take time."""

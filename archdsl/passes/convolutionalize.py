@@ -16,11 +16,11 @@ from archdsl.ir.tracing import Blocks, Lost, Values
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.passes.flat_blocks import needed, with_nodes
 from archdsl.passes.heads import NO_HEAD, Heads, Pooling, at_each_place, find_heads
-from archdsl.passes.tensor_map import Copy, Note, Part, Region, TensorMap, Transformed
 from archdsl.sizes.conditions import Compare, Condition, all_of
 from archdsl.sizes.dims import Dim
 from archdsl.sizes.multiples import sufficient
 from archdsl.sizes.proof import Facts, smallest_admissible
+from archdsl.weights.tensor_map import Copy, Note, Part, Region, TensorMap, Transformed
 
 _SPATIAL = {3: ("L",), 4: ("H", "W"), 5: ("D", "H", "W")}
 """What the sizes of images are called, by the number of axes."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from archdsl.ir.model import Block, Member, Node, Scan, SecondName, Value, every_node
-from archdsl.ir.op import Weight
+from archdsl.ir.model import Block, Member, Node, Scan, Value, every_node
+from archdsl.weights.state_dict import still_named
 
 
 def read(node: Node) -> tuple[int, ...]:
@@ -79,19 +79,3 @@ def with_nodes(
         members=kept,
     )
     return Block.model_construct(**fields)
-
-
-def owned(weights: Iterable[Weight], members: Iterable[Member]) -> dict[str, Weight]:
-    """The weights of a flat block by path: its own, and those of its layers."""
-    found = {weight.name: weight for weight in weights}
-    for member in members:
-        found.update({f"{member.path}.{weight.name}": weight for weight in member.weights})
-    return found
-
-
-def still_named(
-    second_names: Collection[SecondName], weights: Iterable[Weight], members: Iterable[Member]
-) -> tuple[SecondName, ...]:
-    """Those second names whose weights a flat block with these still has."""
-    known = owned(weights, members) if second_names else {}
-    return tuple(each for each in second_names if each.weight in known)

@@ -23,9 +23,9 @@ from archdsl.ir.model import (
 )
 from archdsl.ir.op import Op, Weight
 from archdsl.ir.types import TensorType
-from archdsl.passes.flat_blocks import still_named
 from archdsl.sizes.conditions import Condition
 from archdsl.sizes.dims import Dim, DimOverflow, DimTooComplex
+from archdsl.weights.state_dict import still_named
 
 
 def flatten(model: Model, *, keep_training: bool = False) -> Block:

@@ -18,8 +18,8 @@ from archdsl.passes.lift import lifted
 from archdsl.passes.packed_cells import Rearranged, rearranged
 from archdsl.passes.step_values import StepValues
 from archdsl.passes.symbolic import Columns, Known, Symbolic
-from archdsl.passes.tensor_map import Note, Part, TensorMap, Transformed
 from archdsl.sizes.proof import Facts
+from archdsl.weights.tensor_map import Note, Part, TensorMap, Transformed
 
 
 def fuse_recurrence(block: Block) -> Transformed:

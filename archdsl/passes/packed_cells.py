@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from archdsl.passes.cells import Affine, Recognised, Signed
-from archdsl.passes.tensor_map import Constant, Copy, Part, Region
+from archdsl.weights.tensor_map import Constant, Copy, Part, Region
 
 LAYER = "_l0"
 """What the names of the only layer's weights end in."""

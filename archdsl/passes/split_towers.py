@@ -14,8 +14,8 @@ from archdsl.ir.obligations import SETTLED
 from archdsl.ir.op import REGISTRY, Op, Weight
 from archdsl.ir.places import Piece
 from archdsl.passes.flat_blocks import read, with_nodes
-from archdsl.passes.tensor_map import Copy, Note, Part, Region, TensorMap, Transformed
 from archdsl.sizes.dims import Dim
+from archdsl.weights.tensor_map import Copy, Note, Part, Region, TensorMap, Transformed
 
 _AS_A_WHOLE = frozenset({"values", "eye", "dirac"})
 """How weights begin of which a part does not begin in that way."""

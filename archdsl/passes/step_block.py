@@ -13,12 +13,12 @@ from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import REGISTRY, Op
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.passes.attributes import terms
-from archdsl.passes.flat_blocks import still_named
 from archdsl.passes.needs import Application, Need, Plan
 from archdsl.passes.timeline import StepRefusal, Timeline
 from archdsl.sizes.dims import Dim
 from archdsl.sizes.proof import Facts
 from archdsl.source import Span
+from archdsl.weights.state_dict import still_named
 
 
 @dataclass(frozen=True, slots=True)

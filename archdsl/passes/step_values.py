@@ -9,7 +9,7 @@ from archdsl.passes.cells import ELEMENT, STATE
 from archdsl.passes.columns import Algebra
 from archdsl.passes.step_graph import StepGraph
 from archdsl.passes.symbolic import Columns, Symbolic, weight_tensor
-from archdsl.passes.tensor_map import WeightShapes
+from archdsl.weights.tensor_map import WeightShapes
 
 _Known = dict[int, Symbolic | None]
 

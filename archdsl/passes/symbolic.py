@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from archdsl.passes.columns import Codes, NotAlgebraError
-from archdsl.passes.tensor_map import Region
 from archdsl.sizes.dims import Dim
+from archdsl.weights.tensor_map import Region
 
 
 @dataclass(frozen=True, slots=True)

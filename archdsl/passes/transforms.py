@@ -11,8 +11,8 @@ from archdsl.passes.convolutionalize import convolutionalize
 from archdsl.passes.fuse_batch_norm import fuse_batch_norm
 from archdsl.passes.fuse_recurrence import fuse_recurrence
 from archdsl.passes.split_towers import split_towers
-from archdsl.passes.tensor_map import Transformed
 from archdsl.passes.unroll import unroll
+from archdsl.weights.tensor_map import Transformed
 
 Transform = Callable[..., Transformed]
 """Takes a flat block and, by their names, the numbers that it must be told."""

@@ -11,9 +11,9 @@ from archdsl.ir.obligations import SETTLED
 from archdsl.ir.op import REGISTRY
 from archdsl.ir.types import TensorType
 from archdsl.passes.flat_blocks import read, with_nodes
-from archdsl.passes.tensor_map import TensorMap, Transformed
 from archdsl.sizes.dims import Dim
 from archdsl.source import Span
+from archdsl.weights.tensor_map import TensorMap, Transformed
 
 MOST_NODES = 100_000
 """What is longer is of no use written out."""

@@ -13,7 +13,7 @@ from archdsl.semantics.attributes import (
     positional_names,
     takes_any_number,
 )
-from archdsl.semantics.demands import is_condition, predicate_of
+from archdsl.semantics.conditions import is_condition, predicate_of
 from archdsl.semantics.initialisers import INITIALISERS, initialiser, initialiser_of
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment

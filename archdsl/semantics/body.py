@@ -9,9 +9,9 @@ from archdsl import problems
 from archdsl.ir.model import Frame
 from archdsl.semantics.builder import BlockBuilder
 from archdsl.semantics.calls import Calls
-from archdsl.semantics.demands import condition_of, names_in
+from archdsl.semantics.conditions import condition_of, names_in
 from archdsl.semantics.expressions import Expressions
-from archdsl.semantics.foresight import PASS_COST, STATEMENT_COST, least_of_loop
+from archdsl.semantics.loop_cost import PASS_COST, STATEMENT_COST, least_of_loop
 from archdsl.semantics.pipelines import Pipelines
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment, ReturnedValue

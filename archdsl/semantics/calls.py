@@ -13,10 +13,10 @@ from archdsl.ir.types import MOST_AXES, DType, ShapeError, TensorType
 from archdsl.semantics import statics
 from archdsl.semantics.arguments import INITIALISER_SUFFIX, Arguments, Operand, Prepared
 from archdsl.semantics.attributes import attribute_origins, operator_with
+from archdsl.semantics.fixes import mends
+from archdsl.semantics.geometry import QUESTIONS
 from archdsl.semantics.initialisers import INITIALISERS, initialiser, misfit
-from archdsl.semantics.mending import mends
 from archdsl.semantics.parameters import bind_parameters
-from archdsl.semantics.places import QUESTIONS
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment
 from archdsl.semantics.specialise import apply_block

@@ -11,8 +11,8 @@ from archdsl.ir.op import REGISTRY
 from archdsl.ir.types import DType
 from archdsl.resources import library_blocks
 from archdsl.semantics import statics
+from archdsl.semantics.geometry import QUESTIONS
 from archdsl.semantics.initialisers import INITIALISERS, initialiser
-from archdsl.semantics.places import QUESTIONS
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.recurrence import scan
 from archdsl.semantics.scope import Environment

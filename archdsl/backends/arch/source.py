@@ -12,10 +12,10 @@ from archdsl.ir.model import Block, Member, Model, Node, Port, Requirement, Scan
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import REGISTRY, Init, Op, Weight
 from archdsl.ir.types import DType, ShapeError, TensorType
-from archdsl.passes.flat_blocks import owned
 from archdsl.passes.flatten import inline
 from archdsl.sizes.dims import Dim
 from archdsl.sizes.proof import Condition, Facts
+from archdsl.weights.state_dict import owned
 
 KEYWORDS = frozenset(
     {"edition", "import", "block", "model", "return", "if", "then", "else", "for", "in", "repeat"}

@@ -16,12 +16,6 @@ from archdsl.backends.fold_siblings import fold_siblings
 from archdsl.backends.onnx.file import Initializer, attach, write
 from archdsl.backends.onnx.lower import Lowered, NotExportableError, Refusal, lower
 from archdsl.backends.onnx.transposed_weights import turn_weights
-from archdsl.backends.weights import (
-    WeightsMismatchError,
-    arrays_by_first_names,
-    compare,
-    initial_weight,
-)
 from archdsl.ir.lowering import Operand
 from archdsl.ir.model import Block, Model
 from archdsl.passes.flatten import flatten
@@ -29,10 +23,12 @@ from archdsl.passes.fuse import for_onnx
 from archdsl.passes.fuse_batch_norm import fuse_batch_norm
 from archdsl.passes.fuse_recurrence import fuse_recurrence_for_onnx
 from archdsl.passes.rows import in_rows
-from archdsl.passes.state import known_shape, state
-from archdsl.passes.tensor_map import Arrays
 from archdsl.sizes.proof import Compare
 from archdsl.version import VERSION
+from archdsl.weights.fit import WeightsMismatchError, arrays_by_first_names, compare
+from archdsl.weights.initial import initial_weight
+from archdsl.weights.state_dict import known_shape, state
+from archdsl.weights.tensor_map import Arrays
 
 Array = np.ndarray[Any, Any]
 

@@ -24,11 +24,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto
 
-from archdsl.backends.arrays import numpy_dtype
+from archdsl.atomic_files import atomic
 from archdsl.backends.onnx.protobuf import ELEMENT_TYPES
 from archdsl.diagnostics import GivenError
-from archdsl.files import atomic
 from archdsl.ir.types import DType
+from archdsl.weights.dtypes import numpy_dtype
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], None]

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from onnx import GraphProto, NodeProto, TypeProto
 
-from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.onnx.masks import truth_table
 from archdsl.backends.onnx.packing import Packing
 from archdsl.backends.onnx.protobuf import (
@@ -36,6 +35,7 @@ from archdsl.ir.lowering import Operand, Operands, Rows, ScanStep
 from archdsl.ir.types import DType, TensorType
 from archdsl.sizes.conditions import Condition
 from archdsl.sizes.dims import Dim
+from archdsl.weights.dtypes import numpy_dtype
 
 
 class GraphBuilder:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from archdsl.backends.arrays import numpy_dtype
 from archdsl.ir.lowering import Operand, Rows
-from archdsl.passes.state import known_shape
+from archdsl.weights.dtypes import numpy_dtype
+from archdsl.weights.state_dict import known_shape
 
 Array = np.ndarray[Any, Any]
 

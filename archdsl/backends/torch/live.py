@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archdsl.backends.arrays import numpy_dtype
 from archdsl.backends.python.naming import identifier
-from archdsl.backends.running import tensor_of
 from archdsl.backends.torch.source import emit, root_class
-from archdsl.backends.weights import WeightsMismatchError, by_first_names, compare
 from archdsl.diagnostics import InternalError
 from archdsl.ir.model import Model
 from archdsl.ir.types import DType
-from archdsl.passes.state import known_shape, second_names, state
+from archdsl.weights.dtypes import numpy_dtype, tensor_of
+from archdsl.weights.fit import WeightsMismatchError, by_first_names, compare
+from archdsl.weights.state_dict import known_shape, second_names, state
 
 if TYPE_CHECKING:
     import torch

@@ -16,8 +16,8 @@ from archdsl.backends.torch.write.values import value_code
 from archdsl.backends.torch.write.weights import BILINEAR
 from archdsl.ir.model import Model, every_node
 from archdsl.passes.fuse import for_torch
-from archdsl.passes.state import second_names
 from archdsl.version import VERSION
+from archdsl.weights.state_dict import second_names
 
 
 def emit(model: Model) -> str:

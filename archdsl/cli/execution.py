@@ -13,22 +13,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from archdsl import pictures
 from archdsl.api import Network, Transformation
-from archdsl.backends.running import named_inputs, output_names, run_onnx, run_torch
-from archdsl.backends.weights import (
-    WeightsMismatchError,
-    arrays_by_first_names,
-    check,
-    initial,
-    load_safetensors,
-)
+from archdsl.atomic_files import atomic, write_bytes
+from archdsl.cli import pictures
 from archdsl.diagnostics import GivenError
-from archdsl.files import atomic, write_bytes
-from archdsl.passes.state import state
+from archdsl.runtime.run import named_inputs, output_names, run_onnx, run_torch
+from archdsl.weights.fit import WeightsMismatchError, arrays_by_first_names, check
+from archdsl.weights.initial import initial
+from archdsl.weights.safetensors import load_safetensors
+from archdsl.weights.state_dict import state
 
 if TYPE_CHECKING:
-    from archdsl.backends.verify import Comparison
+    from archdsl.runtime.compare import Comparison
 
 Array = np.ndarray[Any, Any]
 
@@ -102,7 +98,7 @@ def verify(
     network: Network, path: str | PathLike[str], weights: Mapping[str, Array]
 ) -> list[Comparison]:
     """Compare an exported file, run by ONNX Runtime, with PyTorch."""
-    from archdsl.backends import verify as comparing
+    from archdsl.runtime import compare as comparing
 
     return comparing.verify(path, network.ir, network.to_torch(weights))
 
@@ -111,7 +107,7 @@ def compare(
     network: Network, change: Transformation, weights: Mapping[str, Array]
 ) -> list[Comparison]:
     """Whether a network gives after a transform what it gave before, with its weights mapped."""
-    from archdsl.backends import verify as comparing
+    from archdsl.runtime import compare as comparing
 
     old, new, after = network.ir, change.network.ir, mapped(change, weights)
     if find_spec("torch") is not None:

@@ -1,89 +1,21 @@
-"""Arrays for the weights of a model: from a file, or drawn as torch would draw them."""
+"""Given weights beside those that a model has: missing, unexpected, misshapen, mistyped."""
 
 from __future__ import annotations
 
-import json
-import mmap
 from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from archdsl.backends.arrays import numpy_dtype
-from archdsl.backends.initial import draw
 from archdsl.diagnostics import GivenError
 from archdsl.ir.model import Model
 from archdsl.ir.op import Weight
-from archdsl.ir.types import DType
-from archdsl.passes.state import known_shape, second_names, state
+from archdsl.weights.dtypes import numpy_dtype
+from archdsl.weights.state_dict import known_shape, second_names, state
 
 Array = np.ndarray[Any, Any]
 Given = TypeVar("Given")
-
-
-def initial(model: Model, seed: int) -> dict[str, Array]:
-    """The whole state dict, drawn; each weight depends on the seed and on its own path alone."""
-    return {path: initial_weight(weight, seed) for path, weight in state(model).items()}
-
-
-def initial_weight(weight: Weight, seed: int) -> Array:
-    """One weight, drawn; its name is its path."""
-    array = draw(weight.init, known_shape(weight.name, weight.dims), f"{seed}:{weight.name}")
-    return array.astype(numpy_dtype(weight.dtype), copy=False)
-
-
-# ----------------------------------------------------------------------------------- from a file
-
-_SAFETENSORS_TYPES: Mapping[str, DType] = {
-    "F16": DType.FLOAT16,
-    "BF16": DType.BFLOAT16,
-    "F32": DType.FLOAT32,
-    "F64": DType.FLOAT64,
-    "I8": DType.INT8,
-    "I16": DType.INT16,
-    "I32": DType.INT32,
-    "I64": DType.INT64,
-    "U8": DType.UINT8,
-    "BOOL": DType.BOOL,
-}
-
-
-class WeightsFileError(GivenError):
-    """A file of weights that cannot be read; the reason follows."""
-
-
-def load_safetensors(path: str | Path) -> dict[str, Array]:
-    """The arrays of a file, without copying: they are read from it when they are used."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        # The library validates the header; the arrays are then views of the mapped file.
-        with safe_open(str(path), framework="numpy"), Path(path).open("rb") as file:
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except SafetensorError as problem:
-        raise WeightsFileError(f"{path} is not a whole safetensors file: {problem}") from problem
-    except (OSError, ValueError) as problem:
-        raise WeightsFileError(f"{path} cannot be read: {problem}") from problem
-    length = int.from_bytes(content[:8], "little")
-    header: dict[str, Any] = json.loads(content[8 : 8 + length])
-    header.pop("__metadata__", None)
-    return {name: _view(name, entry, content, 8 + length) for name, entry in header.items()}
-
-
-def _view(name: str, entry: dict[str, Any], content: mmap.mmap, start: int) -> Array:
-    dtype = _SAFETENSORS_TYPES.get(entry["dtype"])
-    if dtype is None:
-        raise WeightsFileError(f"{name} has the element type {entry['dtype']}, which is not known")
-    shape: list[int] = entry["shape"]
-    flat = np.frombuffer(
-        content,
-        numpy_dtype(dtype),
-        count=int(np.prod(shape, dtype=np.int64)),
-        offset=start + int(entry["data_offsets"][0]),
-    )
-    return flat.reshape(shape)
 
 
 # ------------------------------------------------------------------------------------ comparing

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from archdsl.diagnostics import InternalError
-from archdsl.ir.model import Block, Member, Model
+from archdsl.ir.model import Block, Member, Model, SecondName
 from archdsl.ir.op import Weight
 from archdsl.sizes.dims import Dim
 
@@ -67,3 +67,19 @@ def second_names(model: Model) -> dict[str, str]:
 
 def _layer_weights(member: Member) -> tuple[Weight, ...]:
     return member.weights if member.block is None else ()
+
+
+def owned(weights: Iterable[Weight], members: Iterable[Member]) -> dict[str, Weight]:
+    """The weights of a flat block by path: its own, and those of its layers."""
+    found = {weight.name: weight for weight in weights}
+    for member in members:
+        found.update({f"{member.path}.{weight.name}": weight for weight in member.weights})
+    return found
+
+
+def still_named(
+    second_names: Collection[SecondName], weights: Iterable[Weight], members: Iterable[Member]
+) -> tuple[SecondName, ...]:
+    """Those second names whose weights a flat block with these still has."""
+    known = owned(weights, members) if second_names else {}
+    return tuple(each for each in second_names if each.weight in known)

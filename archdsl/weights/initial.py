@@ -1,4 +1,4 @@
-"""The distributions of `torch.nn.init`, drawn with numpy."""
+"""The weights a model begins with: the distributions of `torch.nn.init`, drawn with numpy."""
 
 from __future__ import annotations
 
@@ -10,11 +10,25 @@ from typing import Any
 import numpy as np
 
 from archdsl.diagnostics import InternalError
-from archdsl.ir.op import Init
+from archdsl.ir.model import Model
+from archdsl.ir.op import Init, Weight
+from archdsl.weights.dtypes import numpy_dtype
+from archdsl.weights.state_dict import known_shape, state
 
 Array = np.ndarray[Any, Any]
 Shape = Sequence[int]
 Arguments = Mapping[str, Any]
+
+
+def initial(model: Model, seed: int) -> dict[str, Array]:
+    """The whole state dict, drawn; each weight depends on the seed and on its own path alone."""
+    return {path: initial_weight(weight, seed) for path, weight in state(model).items()}
+
+
+def initial_weight(weight: Weight, seed: int) -> Array:
+    """One weight, drawn; its name is its path."""
+    array = draw(weight.init, known_shape(weight.name, weight.dims), f"{seed}:{weight.name}")
+    return array.astype(numpy_dtype(weight.dtype), copy=False)
 
 
 def draw(init: Init, shape: Shape, stream: str) -> Array:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from archdsl import problems
 from archdsl.ir.model import Model
+from archdsl.passes.costs import Figures, figures
 from archdsl.semantics import statics
 from archdsl.semantics.body import Body
 from archdsl.semantics.builder import BlockBuilder
@@ -14,7 +15,6 @@ from archdsl.semantics.scope import Environment
 from archdsl.semantics.statics import StaticError, Undecided
 from archdsl.semantics.values import Evaluated, Items, Real, Tensor, describe
 from archdsl.sizes.dims import Dim
-from archdsl.stats import Figures, figures
 from archdsl.syntax import ast
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Running a model once on arrays, with PyTorch or with ONNX Runtime; arrays as tensors."""
+"""Running a model once on arrays, with PyTorch or with ONNX Runtime."""
 
 # Neither torch nor onnxruntime says all of its types.
 # pyright: basic
@@ -7,17 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from archdsl.backends.arrays import numpy_dtype
 from archdsl.diagnostics import GivenError
 from archdsl.ir.model import Model, Port, Requirement
-from archdsl.ir.types import DType
-
-if TYPE_CHECKING:
-    import torch
+from archdsl.weights.dtypes import array_of, numpy_dtype, tensor_of
 
 Array = np.ndarray[Any, Any]
 
@@ -84,27 +80,6 @@ def run_torch(module: Callable[..., Any], model: Model, inputs: Mapping[str, Arr
         result = module(*map(tensor_of, inputs.values()))
     results: Sequence[Any] = result if isinstance(result, tuple) else (result,)
     return [array_of(each) for each in results[: len(output_names(model))]]
-
-
-def tensor_of(array: Array) -> torch.Tensor:
-    """A copy of an array; torch does not know numpy's extension for bfloat16."""
-    import torch
-
-    if array.dtype == numpy_dtype(DType.BFLOAT16):
-        return torch.tensor(array.view(np.int16)).view(torch.bfloat16)
-    return torch.tensor(array)
-
-
-def array_of(tensor: torch.Tensor) -> Array:
-    """The numbers of a tensor; numpy knows bfloat16 by its extension only."""
-    try:
-        return tensor.numpy(force=True)
-    except TypeError:
-        import torch
-
-        if tensor.dtype is not torch.bfloat16:
-            raise
-        return tensor.view(torch.int16).numpy(force=True).view(numpy_dtype(DType.BFLOAT16))
 
 
 def run_torch_in_float64(

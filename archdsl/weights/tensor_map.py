@@ -12,10 +12,9 @@ import numpy as np
 
 from archdsl.diagnostics import GivenError, InternalError
 from archdsl.ir.model import Block
-from archdsl.passes.flat_blocks import owned
-from archdsl.passes.state import known_shape
 from archdsl.sizes.conditions import Condition
 from archdsl.source import Span
+from archdsl.weights.state_dict import known_shape, owned
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Callable[[], Array]]

@@ -124,10 +124,10 @@ _INTRODUCTION = """\
 # Operators
 
 Every layer (capitalised, numbered, may own weights) and function (small) of the language, family by
-family. This page is made from the code: `python -m archdsl.reference > docs/operators.md`; `archdsl
-ops NAME` shows one of them. The first arguments, marked with a `·`, may be given without their
-names; inputs are what flows in, by `->` or as arguments. An axis is given by its position or its
-name.
+family. This page is made from the code: `python -m archdsl.reports.operators > docs/operators.md`;
+`archdsl ops NAME` shows one of them. The first arguments, marked with a `·`, may be given without
+their names; inputs are what flows in, by `->` or as arguments. An axis is given by its position or
+its name.
 """
 
 

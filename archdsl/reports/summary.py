@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from archdsl.ir.model import Block, Model, Node
 from archdsl.ir.tracing import Blocks, Lost, Trace, Values
 from archdsl.ir.types import TensorType
+from archdsl.passes.costs import Figures, figures, inference_nodes, node_macs, runs, weight_size
 from archdsl.sizes.dims import Dim
-from archdsl.stats import Figures, figures, inference_nodes, node_macs, runs, weight_size
 
 if TYPE_CHECKING:
     from rich.table import Table

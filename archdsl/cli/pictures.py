@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archdsl.atomic_files import write_bytes
 from archdsl.diagnostics import GivenError
-from archdsl.files import write_bytes
 from archdsl.ir.types import DType, TensorType
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archdsl.backends.arrays import numpy_dtype
-from archdsl.backends.running import output_names, run_onnx, run_torch, run_torch_in_float64
 from archdsl.diagnostics import GivenError
 from archdsl.ir.model import Model
+from archdsl.runtime.run import output_names, run_onnx, run_torch, run_torch_in_float64
 from archdsl.sizes.conditions import Condition
 from archdsl.sizes.solver import Effort, find_sizes
+from archdsl.weights.dtypes import numpy_dtype
 
 if TYPE_CHECKING:
     from torch import nn
