@@ -283,7 +283,7 @@ class Network:
     def fused_scans(self) -> tuple[str, ...]:
         """What ONNX export says of the scans that it fuses."""
         from archdsl.passes.flatten import flatten
-        from archdsl.passes.fuse_recurrence import fuse_recurrence_for_onnx
+        from archdsl.passes.recurrence.fuse import fuse_recurrence_for_onnx
 
         with self._target("ONNX"):
             return tuple(map(self._told, fuse_recurrence_for_onnx(flatten(self.ir)).notes))
@@ -300,7 +300,7 @@ class Network:
         """
         from archdsl.backends.arch.source import emit
         from archdsl.passes.flatten import inline
-        from archdsl.passes.transforms import apply
+        from archdsl.passes.transform.transforms import apply
         from archdsl.weights.state_dict import state
 
         with self._target(name):
@@ -318,8 +318,8 @@ class Network:
         `axis` is the size along which the steps go; without it, it is found. Raises `ArchError`
         where a step would need later ones.
         """
-        from archdsl.passes.step import stepping
-        from archdsl.passes.timeline import StepRefusal
+        from archdsl.passes.decode.split import stepping
+        from archdsl.passes.decode.time_axis import StepRefusal
 
         try:
             with self._target("a step"):

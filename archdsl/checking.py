@@ -18,7 +18,7 @@ from archdsl.resources import shipped_models, spec_files
 from archdsl.source import Source, Sources, Span
 
 if TYPE_CHECKING:
-    from archdsl.passes.reasons import Demand
+    from archdsl.passes.input_requirements import Demand
 
 Spec = str | PathLike[str]
 
@@ -50,7 +50,7 @@ class CheckResult:
         """What the inputs of each model must satisfy, and which operator needs it."""
         if not any(model.root.requirements for model in self.compiled):
             return {model.name: () for model in self.compiled}
-        from archdsl.passes.reasons import demands
+        from archdsl.passes.input_requirements import demands
 
         return {model.name: demands(model) for model in self.compiled}
 

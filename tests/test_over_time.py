@@ -12,7 +12,7 @@ import pytest
 from test_places import CASES, assert_same, output_types, settled
 
 from archdsl.ir.types import TensorType
-from archdsl.passes.over_time import OverTime
+from archdsl.passes.recurrence.vectorise import OverTime
 from archdsl.sizes.proof import Facts
 
 USUAL = ["Linear", "Embedding", "LayerNorm", "relu", "gelu", "softmax", "concat"]

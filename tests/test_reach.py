@@ -10,9 +10,9 @@ import torch
 
 from archdsl.backends.torch.live import load
 from archdsl.compiler import Compilation, compile_text
+from archdsl.ir.access import Field, Reach
 from archdsl.ir.model import Model
-from archdsl.ir.reach import Field, Reach
-from archdsl.ir.tracing import Blocks, Values
+from archdsl.ir.receptive_field import Blocks, Values
 from archdsl.resources import shipped_models
 
 LENGTH = 97

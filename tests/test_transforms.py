@@ -15,7 +15,7 @@ from recurrent_cells import CELLS, network
 import archdsl
 from archdsl.cli import execution, main
 from archdsl.diagnostics import InternalError
-from archdsl.passes.transforms import TRANSFORMS
+from archdsl.passes.transform.transforms import TRANSFORMS
 from archdsl.weights.initial import initial
 from archdsl.weights.safetensors import load_safetensors
 from archdsl.weights.tensor_map import (

@@ -51,7 +51,7 @@ def transform(
     Both networks are run on random inputs and compared.
     """
     from archdsl.cli import execution
-    from archdsl.passes.transforms import TRANSFORMS
+    from archdsl.passes.transform.transforms import TRANSFORMS
 
     if name not in TRANSFORMS:
         raise unknown("transform", name, list(TRANSFORMS))
@@ -83,7 +83,7 @@ def transform(
 @options.as_json
 def transforms(as_json: bool) -> None:
     """List the transforms."""
-    from archdsl.passes.transforms import TRANSFORMS, sentence
+    from archdsl.passes.transform.transforms import TRANSFORMS, sentence
 
     table({name: sentence(name) for name in TRANSFORMS}, as_json)
 

@@ -5,20 +5,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from archdsl.ir.access import Sights
 from archdsl.ir.lowering import Expression, Invocation, Module, OnnxGraph, Operand, Unsupported
 from archdsl.ir.obligations import Obligations
-from archdsl.ir.places import InputAxes, Later, Newest, Piece, Prefix, Seen, States
-from archdsl.ir.reach import Sights
+from archdsl.ir.tiling import InputAxes, Later, Newest, Piece, Prefix, Seen, States
 from archdsl.ir.types import DType, TensorType
 from archdsl.sizes.dims import Dim
 from archdsl.sizes.proof import Facts
-
-if TYPE_CHECKING:
-    from archdsl.ir.fusion import Fusion, Site
 
 
 def _tuples(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -169,10 +166,6 @@ class Op(BaseModel):
     def wants_rows(self, *inputs: TensorType) -> bool:
         """Whether runtimes have all of it in one operator only where its input is a matrix."""
         return False
-
-    def fusion(self, site: "Site") -> "Fusion | None":
-        """The one operator that this application is the end of, written out, if it is that."""
-        return None
 
     def onnx_since(self, *inputs: TensorType) -> int | None:
         """The first opset in which all of this is one operator that runtimes have, if any is."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from archdsl.ir.lowering import Call, Device, Number, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
-from archdsl.ir.places import Piece
+from archdsl.ir.tiling import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._fields import Shape
 from archdsl.ops.contract._tiling import resized

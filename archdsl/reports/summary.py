@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from archdsl.ir.model import Block, Model, Node
-from archdsl.ir.tracing import Blocks, Lost, Trace, Values
+from archdsl.ir.receptive_field import Blocks, Lost, Trace, Values
 from archdsl.ir.types import TensorType
 from archdsl.passes.costs import Figures, figures, inference_nodes, node_macs, runs, weight_size
 from archdsl.sizes.dims import Dim

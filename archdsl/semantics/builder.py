@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from archdsl import problems
 from archdsl.diagnostics import Diagnostics, Label
-from archdsl.ir import tracing
+from archdsl.ir import receptive_field as tracing
 from archdsl.ir.model import (
     Argument,
     Borrowed,

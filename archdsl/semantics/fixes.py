@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from archdsl.ir.access import Reach
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
-from archdsl.ir.reach import Reach
-from archdsl.ir.tracing import Lost
+from archdsl.ir.receptive_field import Lost
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.problems import Mends
 from archdsl.semantics.values import Tensor

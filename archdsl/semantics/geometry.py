@@ -8,8 +8,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, NoReturn
 
 from archdsl import problems
-from archdsl.ir.reach import Reach
-from archdsl.ir.tracing import Lost, Origin, Values
+from archdsl.ir.access import Reach
+from archdsl.ir.receptive_field import Lost, Origin, Values
 from archdsl.ir.types import ShapeError
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from archdsl import problems
 from archdsl.diagnostics import Diagnostics
-from archdsl.ir import tracing
+from archdsl.ir import receptive_field as tracing
 from archdsl.ir.model import Block, Model, Port
 from archdsl.ir.op import Weight
 from archdsl.limits import LimitExceeded, Limits

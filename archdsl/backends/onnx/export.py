@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 from onnx import GraphProto, ModelProto
 
-from archdsl.backends.fold_siblings import fold_siblings
 from archdsl.backends.onnx.file import Initializer, attach, write
 from archdsl.backends.onnx.lower import Lowered, NotExportableError, Refusal, lower
 from archdsl.backends.onnx.transposed_weights import turn_weights
 from archdsl.ir.lowering import Operand
 from archdsl.ir.model import Block, Model
 from archdsl.passes.flatten import flatten
-from archdsl.passes.fuse import for_onnx
-from archdsl.passes.fuse_batch_norm import fuse_batch_norm
-from archdsl.passes.fuse_recurrence import fuse_recurrence_for_onnx
-from archdsl.passes.rows import in_rows
+from archdsl.passes.fold.batch_norm import fuse_batch_norm
+from archdsl.passes.fold.rows import in_rows
+from archdsl.passes.fold.siblings import fold_siblings
+from archdsl.passes.recurrence.fuse import fuse_recurrence_for_onnx
+from archdsl.rewrites.fuse import for_onnx
 from archdsl.sizes.proof import Compare
 from archdsl.version import VERSION
 from archdsl.weights.fit import WeightsMismatchError, arrays_by_first_names, compare

@@ -15,7 +15,7 @@ from archdsl.backends.torch.write.names import ClassNames
 from archdsl.backends.torch.write.values import value_code
 from archdsl.backends.torch.write.weights import BILINEAR
 from archdsl.ir.model import Model, every_node
-from archdsl.passes.fuse import for_torch
+from archdsl.rewrites.fuse import for_torch
 from archdsl.version import VERSION
 from archdsl.weights.state_dict import second_names
 

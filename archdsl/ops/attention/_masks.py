@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from archdsl.ir.obligations import Obligations
-from archdsl.ir.places import Later, Seen
+from archdsl.ir.tiling import Later, Seen
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.sizes.conditions import All, Compare, Condition
 from archdsl.sizes.dims import Dim

@@ -10,7 +10,7 @@ from pydantic import Field
 from archdsl.ir.lowering import Call, Infix, Input, Lowest, OnnxGraph, Operand, Operands, Training
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
-from archdsl.ir.places import InputAxes, Later, Newest, Part, Piece, Prefix, Seen
+from archdsl.ir.tiling import InputAxes, Later, Newest, Part, Piece, Prefix, Seen
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.attention import _masks_onnx, _masks_torch
 from archdsl.ops.attention._masks import (

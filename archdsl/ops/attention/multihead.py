@@ -8,7 +8,7 @@ from typing import Any
 from archdsl.ir.lowering import Call, Device, Input, Invocation, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import ZEROS, Init, Op, Weight
-from archdsl.ir.places import Newest, Part, Piece
+from archdsl.ir.tiling import Newest, Part, Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.attention._multihead_onnx import Heads, Hidden
 from archdsl.ops.contract._fields import Positive, Probability

@@ -11,7 +11,7 @@ from pydantic import Field
 from archdsl.ir.lowering import Call, Device, Index, Infix, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
-from archdsl.ir.places import Piece
+from archdsl.ir.tiling import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.attention._angles import (
     LARGEST_WRITTEN,

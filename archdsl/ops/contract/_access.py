@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from archdsl.ir.access import EVERYWHERE, KEPT, SAME, Reach, Sight, Sights
 from archdsl.ir.op import Op
-from archdsl.ir.reach import EVERYWHERE, KEPT, SAME, Reach, Sight, Sights
 from archdsl.ir.types import TensorType
 
 

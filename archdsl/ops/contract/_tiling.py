@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from math import prod
 
 from archdsl.ir.op import Op
-from archdsl.ir.places import InputAxes, Later, Piece, Seen
+from archdsl.ir.tiling import InputAxes, Later, Piece, Seen
 from archdsl.ir.types import TensorType
 from archdsl.sizes.dims import Dim
 from archdsl.sizes.proof import Facts

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from archdsl.ir.lowering import Call, Infix, Input, OnnxGraph, Operand, Unsupported
 from archdsl.ir.obligations import SETTLED, Obligations
-from archdsl.ir.places import Later, Seen
+from archdsl.ir.tiling import Later, Seen
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._access import place_by_place
 from archdsl.ops.contract._tiling import Elementwise, told

@@ -5,7 +5,7 @@ from typing import Any
 from archdsl.ir.lowering import Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Init, Op, Weight
-from archdsl.ir.places import Piece
+from archdsl.ir.tiling import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._access import place_by_place
 from archdsl.ops.contract._fields import Positive

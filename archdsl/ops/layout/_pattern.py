@@ -11,7 +11,7 @@ from typing import Any
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
 from archdsl.ir.op import Op
-from archdsl.ir.places import Piece
+from archdsl.ir.tiling import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._fields import number_of_parts
 from archdsl.sizes.dims import Dim

@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from archdsl.ir.access import SAME, Reach, Sight, Sights
 from archdsl.ir.lowering import Call, Index, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
 from archdsl.ir.op import Op
-from archdsl.ir.places import Newest, Part, Piece
-from archdsl.ir.reach import SAME, Reach, Sight, Sights
+from archdsl.ir.tiling import Newest, Part, Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._access import through
 from archdsl.ops.contract._axes import (

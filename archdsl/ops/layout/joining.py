@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
+from archdsl.ir.access import SAME, Sight, Sights
 from archdsl.ir.lowering import AllInputs, Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
 from archdsl.ir.op import Op
-from archdsl.ir.places import Piece
-from archdsl.ir.reach import SAME, Sight, Sights
+from archdsl.ir.tiling import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._access import all_but
 from archdsl.ops.contract._axes import axis_label, position, shared_name, torch_axis

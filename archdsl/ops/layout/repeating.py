@@ -2,10 +2,10 @@
 
 from itertools import zip_longest
 
+from archdsl.ir.access import EVERYWHERE, SAME, Sight, Sights
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
-from archdsl.ir.places import Piece
-from archdsl.ir.reach import EVERYWHERE, SAME, Sight, Sights
+from archdsl.ir.tiling import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._axes import axis_label, position, torch_axis
 from archdsl.ops.contract._fields import Axis, Shape

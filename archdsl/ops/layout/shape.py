@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+from archdsl.ir.access import SAME, Sight, Sights
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
-from archdsl.ir.places import Piece
-from archdsl.ir.reach import SAME, Sight, Sights
+from archdsl.ir.tiling import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._access import moved
 from archdsl.ops.contract._axes import Axes, axis_label, position, positions, torch_axes, torch_axis

@@ -1,14 +1,14 @@
 """Operators that are told by patterns of named axes."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
 from archdsl.ir.lowering import OnnxGraph, Operand
 from archdsl.ir.obligations import SETTLED, Obligations
 from archdsl.ir.op import Op
-from archdsl.ir.places import InputAxes, Later, Piece, Prefix
+from archdsl.ir.tiling import InputAxes, Later, Piece, Prefix
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.ops.contract._tiling import Moving
 from archdsl.ops.layout._pattern import (
@@ -23,9 +23,6 @@ from archdsl.ops.layout._pattern import (
 )
 from archdsl.ops.linear._contraction import Contraction
 from archdsl.sizes.dims import Dim
-
-if TYPE_CHECKING:
-    from archdsl.ir.fusion import Fusion, Site
 
 _MOST_AXES = 52
 """torch.einsum has a letter for that many."""
@@ -133,9 +130,3 @@ class Einsum(Op, function="einsum"):
 
     def onnx(self, g: OnnxGraph, *xs: Operand) -> Operand:
         return self._contraction([x.type for x in xs]).onnx(g, *xs)
-
-    def fusion(self, site: "Site") -> "Fusion | None":
-        # Only networks with products of several values load what attention consists of.
-        from archdsl.ops._written_attention import attention
-
-        return attention(site) if len(site.node.inputs) == 2 else None

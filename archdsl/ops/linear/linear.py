@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from itertools import zip_longest
 from math import prod
-from typing import TYPE_CHECKING
 
+from archdsl.ir.access import Sights
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Init, Op, Weight
-from archdsl.ir.places import InputAxes, Later, Piece, Prefix
-from archdsl.ir.reach import Sights
+from archdsl.ir.tiling import InputAxes, Later, Piece, Prefix
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._access import all_but
 from archdsl.ops.contract._fields import Positive
@@ -23,9 +22,6 @@ from archdsl.ops.contract._weights import (
 )
 from archdsl.ops.elementwise._broadcast import broadcast
 from archdsl.sizes.dims import Dim
-
-if TYPE_CHECKING:
-    from archdsl.ir.fusion import Fusion, Site
 
 INDEX_TYPES = (DType.INT32, DType.INT64)
 """What torch takes for an index into a table; ONNX takes the same two."""
@@ -300,12 +296,6 @@ class MatMul(Op, function="matmul"):
     def onnx(self, g: OnnxGraph, left: Operand, right: Operand) -> Operand:
         batch = _larger_batch(left.type, right.type)
         return g.node("MatMul", left, right, type=_product(left.type, right.type, batch))
-
-    def fusion(self, site: "Site") -> "Fusion | None":
-        # Only networks with products of several values load what attention consists of.
-        from archdsl.ops._written_attention import attention
-
-        return attention(site)
 
 
 def _batch(x: TensorType) -> TensorType:

@@ -8,7 +8,7 @@ from pydantic import Field
 from archdsl.ir.lowering import Call, Input, Invocation, Module
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import CellOp, Weight
-from archdsl.ir.places import States
+from archdsl.ir.tiling import States
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.ops.contract._fields import Positive, Probability
 from archdsl.ops.contract._weights import dtype_argument, known_width, uniform_over

@@ -4,11 +4,11 @@ from abc import ABC
 from math import prod
 from typing import ClassVar
 
+from archdsl.ir.access import Sights
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
-from archdsl.ir.places import Piece
-from archdsl.ir.reach import Sights
+from archdsl.ir.tiling import Piece
 from archdsl.ir.types import DType, TensorType
 from archdsl.ops.contract._access import without
 from archdsl.ops.contract._axes import axis_label, position, torch_axis

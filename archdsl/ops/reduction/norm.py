@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from archdsl.ir.access import Sights
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import ONES, ZEROS, Op, Weight
-from archdsl.ir.places import Piece
-from archdsl.ir.reach import Sights
+from archdsl.ir.tiling import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._access import all_but, normalised, place_by_place
 from archdsl.ops.contract._fields import Positive, Probability

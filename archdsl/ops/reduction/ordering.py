@@ -7,7 +7,7 @@ from typing import ClassVar
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
-from archdsl.ir.places import Piece
+from archdsl.ir.tiling import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._axes import axis_label, position, torch_axis
 from archdsl.ops.contract._fields import Axis

@@ -5,11 +5,11 @@ from functools import reduce
 from math import prod
 from typing import Any, ClassVar, Literal
 
+from archdsl.ir.access import Sights
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
-from archdsl.ir.places import InputAxes, Later, Piece, Prefix
-from archdsl.ir.reach import Sights
+from archdsl.ir.tiling import InputAxes, Later, Piece, Prefix
 from archdsl.ir.types import DType, TensorType
 from archdsl.ops.contract._access import without
 from archdsl.ops.contract._axes import Axes, axis_label, positions, torch_axes

@@ -3,11 +3,11 @@
 from abc import ABC
 from typing import ClassVar
 
+from archdsl.ir.access import Sights
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
-from archdsl.ir.places import InputAxes, Later, Piece, Prefix, Seen
-from archdsl.ir.reach import Sights
+from archdsl.ir.tiling import InputAxes, Later, Piece, Prefix, Seen
 from archdsl.ir.types import TensorType
 from archdsl.ops.contract._access import all_but, normalised
 from archdsl.ops.contract._axes import axis_label, position, torch_axis

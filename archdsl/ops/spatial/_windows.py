@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from archdsl.ir.access import SAME, Reach
 from archdsl.ir.obligations import Obligations
-from archdsl.ir.reach import SAME, Reach
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.ops.contract._fields import Offset, Size, per_axis
 from archdsl.ops.spatial.conv import demand_window, window

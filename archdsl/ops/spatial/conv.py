@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
+from archdsl.ir.access import Reach, Sights
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op, Weight
-from archdsl.ir.places import Newest, Part, Piece
-from archdsl.ir.reach import Reach, Sights
+from archdsl.ir.tiling import Newest, Part, Piece
 from archdsl.ir.types import ShapeError, TensorType
 from archdsl.ops.contract._access import all_but, through
 from archdsl.ops.contract._axes import axis_label

@@ -2,11 +2,11 @@
 
 from typing import Any, Literal
 
+from archdsl.ir.access import Reach, Sights
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
-from archdsl.ir.places import Newest, Part, Piece
-from archdsl.ir.reach import Reach, Sights
+from archdsl.ir.tiling import Newest, Part, Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._access import through
 from archdsl.ops.contract._axes import axis_label, position

@@ -4,11 +4,11 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import Any, Literal
 
+from archdsl.ir.access import LONGEST_PERIOD, SAME, Field, Reach, Sights
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand, Unsupported
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
-from archdsl.ir.places import Piece
-from archdsl.ir.reach import LONGEST_PERIOD, SAME, Field, Reach, Sights
+from archdsl.ir.tiling import Piece
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._access import through
 from archdsl.ops.contract._axes import axis_label

@@ -2,10 +2,10 @@
 
 from math import prod
 
+from archdsl.ir.access import SAME, Reach, Sight, Sights
 from archdsl.ir.lowering import Call, Input, OnnxGraph, Operand
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op
-from archdsl.ir.reach import SAME, Reach, Sight, Sights
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.ops.contract._axes import axis_label
 from archdsl.ops.contract._fields import Offset, Shape, Size

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from archdsl.ir.model import Block, Model, Node, Value
 from archdsl.ir.types import TensorType
 from archdsl.passes.attributes import Term, with_terms
+from archdsl.passes.decode.build import build
+from archdsl.passes.decode.liveness import plan
+from archdsl.passes.decode.time_axis import StepRefusal, Timeline
 from archdsl.passes.flatten import flatten
-from archdsl.passes.needs import plan
-from archdsl.passes.step_block import build
-from archdsl.passes.timeline import StepRefusal, Timeline
 from archdsl.sizes.dims import Dim
 
 

@@ -11,7 +11,7 @@ from archdsl.ir.model import Block, Node, Value, every_node
 from archdsl.ir.obligations import SETTLED
 from archdsl.ir.op import REGISTRY, Op
 from archdsl.ir.types import ShapeError, TensorType
-from archdsl.passes.flat_blocks import read, with_nodes
+from archdsl.passes.graph import read, with_nodes
 from archdsl.sizes.dims import Dim
 
 _ONE = Dim.of(1)

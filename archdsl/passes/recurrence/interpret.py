@@ -16,9 +16,9 @@ from archdsl.ir.lowering import Operand, Operands, Rows, ScanStep, Unsupported
 from archdsl.ir.model import Node
 from archdsl.ir.op import Weight
 from archdsl.ir.types import DType, ShapeError, TensorType
-from archdsl.passes.columns import Algebra, NotAlgebraError
-from archdsl.passes.step_rules import RULES, Reading
-from archdsl.passes.symbolic import Known, Symbolic, Tensor, weight_tensor
+from archdsl.passes.recurrence.algebra import Algebra, NotAlgebraError
+from archdsl.passes.recurrence.rules import RULES, Reading
+from archdsl.passes.recurrence.values import Known, Symbolic, Tensor, weight_tensor
 from archdsl.sizes.conditions import Condition
 from archdsl.sizes.dims import Dim
 

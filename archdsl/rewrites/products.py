@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from archdsl.ir.fusion import Fusion, Site
 from archdsl.ir.model import Node, Origin
 from archdsl.ir.obligations import SETTLED
 from archdsl.ir.types import TensorType
@@ -13,6 +12,7 @@ from archdsl.ops.layout._pattern import Side, factors, read, written
 from archdsl.ops.layout.shape import Permute, Transpose
 from archdsl.ops.linear.einsum import Einsum, Rearrange
 from archdsl.ops.linear.linear import MatMul
+from archdsl.rewrites.site import Fusion, Site
 from archdsl.sizes.dims import Dim
 
 Names = tuple[str, ...]

@@ -9,7 +9,7 @@ import numpy as np
 
 from archdsl.ir.model import Block, Member, Node, every_node
 from archdsl.ir.op import ZEROS, Op, Weight
-from archdsl.passes.flat_blocks import with_nodes
+from archdsl.passes.graph import with_nodes
 from archdsl.sizes.dims import Dim
 from archdsl.weights.tensor_map import Array, Computed, TensorMap, Transformed
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from archdsl.passes.cells import Affine, Recognised, Signed
+from archdsl.passes.recurrence.match import Affine, Recognised, Signed
 from archdsl.weights.tensor_map import Constant, Copy, Part, Region
 
 LAYER = "_l0"

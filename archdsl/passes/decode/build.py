@@ -13,8 +13,8 @@ from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import REGISTRY, Op
 from archdsl.ir.types import DType, ShapeError, TensorType
 from archdsl.passes.attributes import terms
-from archdsl.passes.needs import Application, Need, Plan
-from archdsl.passes.timeline import StepRefusal, Timeline
+from archdsl.passes.decode.liveness import Application, Need, Plan
+from archdsl.passes.decode.time_axis import StepRefusal, Timeline
 from archdsl.sizes.dims import Dim
 from archdsl.sizes.proof import Facts
 from archdsl.source import Span

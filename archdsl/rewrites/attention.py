@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import inf, isclose, sqrt
 
-from archdsl.ir.fusion import Fusion, Site
 from archdsl.ir.model import Node, Origin, Static
 from archdsl.ir.obligations import SETTLED
 from archdsl.ir.types import DType, TensorType
-from archdsl.ops._written_product import Factor, Means, Pairs, Product, means, pairs, unturned
 from archdsl.ops.attention._masks import Grid, by_position, keeps_some
 from archdsl.ops.attention.attention import MaskScores, ScaledDotProductAttention
 from archdsl.ops.contract._axes import position
@@ -19,6 +17,8 @@ from archdsl.ops.elementwise.dropout import Dropout
 from archdsl.ops.layout.shape import Unsqueeze
 from archdsl.ops.reduction.softmax import Softmax
 from archdsl.ops.sources import Constant, Zeros
+from archdsl.rewrites.products import Factor, Means, Pairs, Product, means, pairs, unturned
+from archdsl.rewrites.site import Fusion, Site
 from archdsl.sizes.conditions import Condition, all_of
 from archdsl.sizes.dims import Dim
 

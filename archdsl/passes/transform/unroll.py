@@ -10,7 +10,7 @@ from archdsl.ir.model import Block, Node, Scan, Value
 from archdsl.ir.obligations import SETTLED
 from archdsl.ir.op import REGISTRY
 from archdsl.ir.types import TensorType
-from archdsl.passes.flat_blocks import read, with_nodes
+from archdsl.passes.graph import read, with_nodes
 from archdsl.sizes.dims import Dim
 from archdsl.source import Span
 from archdsl.weights.tensor_map import TensorMap, Transformed

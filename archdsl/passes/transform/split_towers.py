@@ -12,8 +12,8 @@ from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Block, Member, Node, Value, every_node
 from archdsl.ir.obligations import SETTLED
 from archdsl.ir.op import REGISTRY, Op, Weight
-from archdsl.ir.places import Piece
-from archdsl.passes.flat_blocks import read, with_nodes
+from archdsl.ir.tiling import Piece
+from archdsl.passes.graph import read, with_nodes
 from archdsl.sizes.dims import Dim
 from archdsl.weights.tensor_map import Copy, Note, Part, Region, TensorMap, Transformed
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from archdsl.ir.model import Block, Member, Node, Value, every_node
-from archdsl.passes.cells import ELEMENT, STATE
-from archdsl.passes.columns import Algebra
-from archdsl.passes.step_graph import StepGraph
-from archdsl.passes.symbolic import Columns, Symbolic, weight_tensor
+from archdsl.passes.recurrence.algebra import Algebra
+from archdsl.passes.recurrence.interpret import StepGraph
+from archdsl.passes.recurrence.match import ELEMENT, STATE
+from archdsl.passes.recurrence.values import Columns, Symbolic, weight_tensor
 from archdsl.weights.tensor_map import WeightShapes
 
 _Known = dict[int, Symbolic | None]

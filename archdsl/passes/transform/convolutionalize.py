@@ -12,10 +12,16 @@ from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Block, Node, Port, Requirement, every_node
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import Op, Weight
-from archdsl.ir.tracing import Blocks, Lost, Values
+from archdsl.ir.receptive_field import Blocks, Lost, Values
 from archdsl.ir.types import ShapeError, TensorType
-from archdsl.passes.flat_blocks import needed, with_nodes
-from archdsl.passes.heads import NO_HEAD, Heads, Pooling, at_each_place, find_heads
+from archdsl.passes.graph import needed, with_nodes
+from archdsl.passes.transform.classifier_heads import (
+    NO_HEAD,
+    Heads,
+    Pooling,
+    at_each_place,
+    find_heads,
+)
 from archdsl.sizes.conditions import Compare, Condition, all_of
 from archdsl.sizes.dims import Dim
 from archdsl.sizes.multiples import sufficient

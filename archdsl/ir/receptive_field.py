@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from archdsl.ir.access import SAME, Reach
 from archdsl.ir.model import Block, Node, Value
-from archdsl.ir.reach import SAME, Reach
 from archdsl.source import Span
 
 Origin = tuple[int, int]

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 
 from archdsl.diagnostics import GivenError
 from archdsl.ir.model import Block
-from archdsl.passes.convolutionalize import convolutionalize
-from archdsl.passes.fuse_batch_norm import fuse_batch_norm
-from archdsl.passes.fuse_recurrence import fuse_recurrence
-from archdsl.passes.split_towers import split_towers
-from archdsl.passes.unroll import unroll
+from archdsl.passes.fold.batch_norm import fuse_batch_norm
+from archdsl.passes.recurrence.fuse import fuse_recurrence
+from archdsl.passes.transform.convolutionalize import convolutionalize
+from archdsl.passes.transform.split_towers import split_towers
+from archdsl.passes.transform.unroll import unroll
 from archdsl.weights.tensor_map import Transformed
 
 Transform = Callable[..., Transformed]

@@ -16,9 +16,16 @@ import numpy as np
 from archdsl.ir.lowering import Operand
 from archdsl.ir.op import REGISTRY, CellOp
 from archdsl.ir.types import DType, TensorType
-from archdsl.passes.columns import Algebra, Bias, Function, NotAlgebraError, Product, Source
-from archdsl.passes.step_graph import StepGraph
-from archdsl.passes.symbolic import Columns
+from archdsl.passes.recurrence.algebra import (
+    Algebra,
+    Bias,
+    Function,
+    NotAlgebraError,
+    Product,
+    Source,
+)
+from archdsl.passes.recurrence.interpret import StepGraph
+from archdsl.passes.recurrence.values import Columns
 from archdsl.weights.tensor_map import Region
 
 OPERATORS = ("LSTM", "GRU", "RNN")

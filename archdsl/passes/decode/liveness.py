@@ -8,10 +8,10 @@ from math import prod
 
 from archdsl.ir.model import Node, Scan, every_node
 from archdsl.ir.op import Op
-from archdsl.ir.places import Later, Part, Prefix, Seen
+from archdsl.ir.tiling import Later, Part, Prefix, Seen
 from archdsl.ir.types import TensorType
 from archdsl.passes.attributes import with_terms
-from archdsl.passes.timeline import StepRefusal, Timeline
+from archdsl.passes.decode.time_axis import StepRefusal, Timeline
 from archdsl.sizes.dims import Dim
 from archdsl.sizes.proof import Compare
 from archdsl.source import Span

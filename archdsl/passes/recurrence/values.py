@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from archdsl.passes.columns import Codes, NotAlgebraError
+from archdsl.passes.recurrence.algebra import Codes, NotAlgebraError
 from archdsl.sizes.dims import Dim
 from archdsl.weights.tensor_map import Region
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from archdsl.ir.types import TensorType
-from archdsl.passes.columns import MOST_RUNS, Algebra, Codes, NotAlgebraError
-from archdsl.passes.symbolic import Columns, Known, Symbolic, Tensor
+from archdsl.passes.recurrence.algebra import MOST_RUNS, Algebra, Codes, NotAlgebraError
+from archdsl.passes.recurrence.values import Columns, Known, Symbolic, Tensor
 
 
 @dataclass(frozen=True, slots=True)

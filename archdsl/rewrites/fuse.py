@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from archdsl.ir.fusion import Fusion
 from archdsl.ir.model import Block, Model, Node, Value, every_node
 from archdsl.ir.obligations import SETTLED
 from archdsl.ir.op import Op
 from archdsl.ir.types import TensorType
+from archdsl.rewrites import PATTERNS
+from archdsl.rewrites.site import Fusion
 from archdsl.sizes.proof import Facts
 
 Admitted = Callable[[Op, Sequence[TensorType]], bool]
@@ -46,8 +47,9 @@ def fuse(model: Model, admitted: Admitted) -> Model:
 
 
 def _may_fuse(block: Block) -> bool:
-    kinds = {type(node.op) for node in every_node(block.nodes) if node.op is not None}
-    return any(kind.fusion is not Op.fusion for kind in kinds)
+    return any(
+        node.op is not None and node.op.function in PATTERNS for node in every_node(block.nodes)
+    )
 
 
 def _fused(block: Block, given: set[int], admitted: Admitted) -> Block:
@@ -104,7 +106,8 @@ class _Fusing:
     def _fuse(self, node: Node, place: _Place) -> list[Node] | None:
         """The nodes in the place of one that is the last of something written out."""
         assert node.op is not None
-        fusion = node.op.fusion(place)
+        pattern = PATTERNS.get(node.op.function or "")
+        fusion = None if pattern is None else pattern(place)
         if fusion is None:
             return None
         count = len(self.values)

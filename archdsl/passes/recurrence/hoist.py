@@ -12,11 +12,11 @@ from archdsl.ir.model import Node, Scan, Value
 from archdsl.ir.obligations import SETTLED
 from archdsl.ir.op import REGISTRY
 from archdsl.ir.types import TensorType
-from archdsl.passes.columns import Algebra, Bias, Product, Source
-from archdsl.passes.flat_blocks import captured, read
-from archdsl.passes.over_time import OverTime
-from archdsl.passes.step_values import StepValues
-from archdsl.passes.symbolic import Columns
+from archdsl.passes.graph import captured, read
+from archdsl.passes.recurrence.algebra import Algebra, Bias, Product, Source
+from archdsl.passes.recurrence.environment import StepValues
+from archdsl.passes.recurrence.values import Columns
+from archdsl.passes.recurrence.vectorise import OverTime
 from archdsl.sizes.proof import Facts
 
 

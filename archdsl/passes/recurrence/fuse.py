@@ -12,12 +12,12 @@ from archdsl.ir.model import Block, Member, Node, Scan, Value, every_node
 from archdsl.ir.obligations import Obligations
 from archdsl.ir.op import REGISTRY, Op
 from archdsl.ir.types import ShapeError, TensorType
-from archdsl.passes.cells import Recognised, recognise
-from archdsl.passes.flat_blocks import captured, needed, read, replaced, with_nodes
-from archdsl.passes.lift import lifted
-from archdsl.passes.packed_cells import Rearranged, rearranged
-from archdsl.passes.step_values import StepValues
-from archdsl.passes.symbolic import Columns, Known, Symbolic
+from archdsl.passes.graph import captured, needed, read, replaced, with_nodes
+from archdsl.passes.recurrence.environment import StepValues
+from archdsl.passes.recurrence.hoist import lifted
+from archdsl.passes.recurrence.match import Recognised, recognise
+from archdsl.passes.recurrence.pack_weights import Rearranged, rearranged
+from archdsl.passes.recurrence.values import Columns, Known, Symbolic
 from archdsl.sizes.proof import Facts
 from archdsl.weights.tensor_map import Note, Part, TensorMap, Transformed
 

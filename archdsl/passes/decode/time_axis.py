@@ -6,7 +6,7 @@ from itertools import permutations
 
 from archdsl.ir.model import Block, Node, every_node
 from archdsl.ir.op import Op
-from archdsl.ir.places import Later, Seen
+from archdsl.ir.tiling import Later, Seen
 from archdsl.ir.types import TensorType
 from archdsl.passes.attributes import terms
 from archdsl.sizes.dims import Dim
