@@ -16,7 +16,7 @@ test: $(STAMP)
 
 # Writes again what the error pages show that the compiler says; look at the difference.
 bless: $(STAMP)
-	ARCHDSL_BLESS=1 $(BIN)/python -m pytest -q -n auto tests/test_errors.py
+	ARCHDSL_BLESS=1 $(BIN)/python -m pytest -q -n auto tests/language/test_errors.py
 
 demo: $(STAMP)
 	$(BIN)/python examples/digits.py

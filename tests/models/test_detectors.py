@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from detector_parity import State, compare, convolved, detections, drawn, linear, shipped
 from op_cases.boxes import suppress
 from op_cases.regions import roi_pool
-from test_detection import State, compare, convolved, detections, drawn, linear, shipped
 from torch import Tensor, nn
 from torch.nn import functional as F
 

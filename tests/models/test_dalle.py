@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_specs import assert_agrees, assert_lively, exported, filled, lively, run_source
+from network_parity import assert_agrees, assert_lively, exported, filled, lively, run_source
 from torch import nn
 from torch.nn import functional as F
 

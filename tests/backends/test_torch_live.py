@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from emitted_source import SCENARIOS, assert_same, compiled, example
 from onnx.numpy_helper import to_array
 from safetensors.torch import save_file
-from test_torch_source import SCENARIOS, assert_same, compiled, example
 
 from archdsl import api
 from archdsl.backends.torch import live as torch_live

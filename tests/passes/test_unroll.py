@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_scan import SCANS, STEPS
-from test_specs import assert_agrees
+from network_parity import assert_agrees
+from scans import SCANS, STEPS
 
 import archdsl
 from archdsl.api import Network

@@ -9,7 +9,7 @@ from itertools import islice, product
 import numpy as np
 import op_harness as harness
 import pytest
-from test_places import CASES, assert_same, output_types, settled
+from tiling_trials import CASES, assert_same, output_types, settled
 
 from archdsl.ir.types import TensorType
 from archdsl.passes.recurrence.vectorise import OverTime

@@ -204,7 +204,7 @@ def test_what_needs_later_steps_is_refused(name: str) -> None:
 
 
 def test_the_loop_that_the_page_shows_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (Path(__file__).parent.parent / "docs" / "step.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "step.md").read_text("utf-8")
     model, loop = (
         page.partition(f"```{kind}\n")[2].partition("```")[0]
         for kind in ("arch file=lm.arch", "python")

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from test_specs import (
+from network_parity import (
     assert_lively,
     assert_small,
     compiled,

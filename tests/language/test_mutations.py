@@ -9,7 +9,7 @@ import pytest
 
 from archdsl import api, render
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"```arch\n(.*?)```", re.DOTALL)
 TEXTS = sorted(
     text

@@ -325,7 +325,7 @@ print(hashlib.sha256(export(small_classifier(), None).SerializeToString()).hexdi
 
 
 def test_bytes_are_the_same_in_every_process() -> None:
-    script = SCRIPT.format(tests=str(Path(__file__).parent))
+    script = SCRIPT.format(tests=str(Path(__file__).parents[1] / "support"))
     digests = {
         subprocess.run(
             [sys.executable, "-c", script],

@@ -2,72 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from detector_parity import State, compare, convolved, detections, linear, shipped
 from op_cases.boxes import suppress
 from op_cases.regions import roi_align, roi_pool
-from op_parity import assert_parity
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision_shim import torchvision
 
 from archdsl import api
 from archdsl.resources import shipped_models
-from archdsl.runtime.run import run_onnx
 
 IMPORT = (
     "edition 2026\nimport std.detection (BoxArea, BoxIoU, ClipBoxes, EncodeBoxes, DecodeBoxes,"
     " Anchors, Detections, ClassDetections, OneVersusRestHinge)\n"
 )
-State = Mapping[str, Tensor]
-
-
-def drawn(network: api.Network, seed: int = 0) -> tuple[Any, dict[str, Tensor]]:
-    """The module with weights of which none is as it begins."""
-    generator = torch.Generator().manual_seed(seed)
-    module = network.to_torch().eval()
-    state: dict[str, Tensor] = {}
-    for path, tensor in module.state_dict().items():
-        if not tensor.is_floating_point():
-            state[path] = tensor
-        elif path.endswith("running_var") or (path.endswith("weight") and tensor.dim() == 1):
-            state[path] = torch.rand(tensor.shape, generator=generator) + 0.5
-        else:
-            fan = max(1, tensor[0].numel()) if tensor.dim() > 1 else 100
-            state[path] = torch.randn(tensor.shape, generator=generator) * (2 / fan) ** 0.5
-    module.load_state_dict(state)
-    return module, state
-
-
-def compare(
-    network: api.Network,
-    reference: Callable[..., Sequence[Tensor]],
-    *trials: Sequence[Tensor],
-    draw: Callable[[api.Network], tuple[Any, dict[str, Tensor]]] = drawn,
-) -> None:
-    """The module and ONNX Runtime beside a reference that takes the state and the inputs."""
-    module, state = draw(network)
-    exported = network.to_onnx({k: v.numpy() for k, v in state.items()}).SerializeToString()
-    double = {k: v.double() if v.is_floating_point() else v for k, v in state.items()}
-    names = [port.name for port in network.ir.root.inputs]
-    for inputs in trials:
-        wide = [x.double() if x.is_floating_point() else x for x in inputs]
-        with torch.inference_mode():
-            single, exact = reference(state, *inputs), reference(double, *wide)
-            result = module(*inputs)
-        found = result if isinstance(result, tuple) else (result,)
-        given = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
-        outputs = network.ir.root.outputs
-        for port, mine, theirs, one, two in zip(
-            outputs, found, run_onnx(exported, given), single, exact, strict=True
-        ):
-            assert_parity(f"PyTorch {port.name}", mine.numpy(), one, two)
-            assert_parity(f"ONNX {port.name}", theirs, one, two)
 
 
 def boxes(count: int, seed: int = 0, extent: float = 100.0) -> Tensor:
@@ -164,18 +119,6 @@ def test_anchors_are_those_of_torchvision(sizes: tuple[float, ...]) -> None:
     compare(network, reference, image(64, 96, 4, 6), image(113, 81, 8, 6), image(5, 5, 1, 1))
 
 
-def detections(found: Tensor, scores: Tensor, iou: float, least: float) -> list[Tensor]:
-    """What the published algorithm keeps, image by image, class by class."""
-    rows = [
-        (image, kind, place)
-        for image in range(scores.shape[0])
-        for kind in range(scores.shape[1])
-        for place in suppress(found[image].numpy(), scores[image, kind].numpy(), iou, least, None)
-    ]
-    image, kind, place = torch.tensor(rows, dtype=torch.int64).reshape(-1, 3).unbind(1)
-    return [found[image, place], scores[image, kind, place], kind, image]
-
-
 def test_detections_are_what_is_not_suppressed() -> None:
     network = api.load(
         IMPORT + "model m(found: [N, R, 4], scores: [N, C, R])"
@@ -209,12 +152,6 @@ def test_the_hinge_loss_tells_each_class_from_all_others() -> None:
 
 
 # ------------------------------------------------------------------------------------ the networks
-
-
-@cache
-def shipped(name: str, **settings: int) -> api.Network:
-    path = shipped_models()[name]
-    return api.load(path, model=name, **settings)
 
 
 @pytest.mark.parametrize(
@@ -311,14 +248,6 @@ def test_fast_rcnn_is_its_definition() -> None:
         return image, torch.cat((torch.zeros(count, 1), regions), 1)
 
     compare(network, fast_rcnn, given(97, 130, 25), given(64, 48, 1), given(32, 33, 0))
-
-
-def convolved(state: State, path: str, x: Tensor, **settings: int) -> Tensor:
-    return F.relu(F.conv2d(x, state[f"{path}.weight"], state[f"{path}.bias"], **settings))
-
-
-def linear(state: State, path: str, x: Tensor) -> Tensor:
-    return F.linear(x, state[f"{path}.weight"], state[f"{path}.bias"])
 
 
 def by_class(

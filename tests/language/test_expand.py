@@ -27,7 +27,7 @@ from archdsl.sizes.proof import Condition, Facts
 from archdsl.source import Span
 from archdsl.weights.state_dict import state
 
-SPECS = sorted((Path(__file__).parent.parent / "specs").glob("*.arch"))
+SPECS = sorted((Path(__file__).parents[2] / "specs").glob("*.arch"))
 SPAN = Span("case.arch", 0, 0)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import onnxruntime
 import pytest
 import torch
-from test_specs import assert_agrees, assert_lively, exported, filled, lively, run_source
+from network_parity import assert_agrees, assert_lively, exported, filled, lively, run_source
 from torch import nn
 from torchvision_shim import torchvision
 

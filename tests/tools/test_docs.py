@@ -21,7 +21,7 @@ from archdsl.cli import main
 from archdsl.ir.lowering import Unsupported
 from archdsl.reports import operators as reference
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMPT = "$ archdsl "
