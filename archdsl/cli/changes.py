@@ -23,12 +23,12 @@ MOST_NAMED: Final = 4
 @click.option(
     "--weights-out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where to write the weights of the new network, a .safetensors file.",
+    help="Output .safetensors file for the new weights.",
 )
-@click.option("--towers", type=int, help="How many towers `split_towers` makes.")
+@click.option("--towers", type=int, help="Number of towers for `split_towers`.")
 @options.as_json
-@options.output("Where to write its text; otherwise standard output.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="For weights not given.")
+@options.output("Output file (default: standard output).")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed for random weights.")
 @click.pass_context
 def transform(
     ctx: click.Context,
@@ -46,9 +46,10 @@ def transform(
     output: Path | None,
     seed: int,
 ) -> None:
-    """Write an equal network in another form, and map the weights (names: `archdsl transforms`).
+    """Rewrite a network into an equivalent one, with its weights.
 
-    Both networks are run on random inputs and compared.
+    NAME is a transform (see `archdsl transforms`). Both networks are run on random inputs and
+    compared.
     """
     from archdsl.cli import execution
     from archdsl.passes.transform.transforms import TRANSFORMS

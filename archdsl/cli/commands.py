@@ -44,9 +44,9 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="archdsl")
 def main() -> None:
-    """Compile neural-network architectures: shapes proved, PyTorch and ONNX out.
+    """Compile neural-network architectures to PyTorch and ONNX, with proved shapes.
 
-    SPEC is an .arch file or the name of a shipped model (see `archdsl list`).
+    SPEC is an .arch file, a shipped model (see `archdsl list`), or - for standard input.
     """
 
 
@@ -60,7 +60,7 @@ def main() -> None:
 @options.dims
 @options.limits
 @options.as_json
-@click.option("--concise", is_flag=True, help="One line for each problem.")
+@click.option("--concise", is_flag=True, help="Print one line for each problem.")
 @click.pass_context
 def check(
     ctx: click.Context,
@@ -72,9 +72,10 @@ def check(
     as_json: bool,
     concise: bool,
 ) -> None:
-    """Prove that the shapes fit, for every size, and that every `expect` holds.
+    """Prove that all shapes fit, and verify every `expect`.
 
-    What the sizes of the inputs must satisfy is told with the operator that needs it.
+    The proof covers every size. Conditions on input sizes are printed with the operator that needs
+    them.
     """
     from archdsl import checking, render
 
@@ -124,8 +125,8 @@ def _demanded(result: CheckResult) -> dict[str, list[dict[str, Any]]]:
 @main.command()
 @options.network
 @options.as_json
-@click.option("--depth", type=click.IntRange(min=0), help="How many levels of blocks to unfold.")
-@click.option("--reach", is_flag=True, help="Show strides and receptive fields on the inputs too.")
+@click.option("--depth", type=click.IntRange(min=0), help="Number of block levels to show.")
+@click.option("--reach", is_flag=True, help="Also show strides and receptive fields on the inputs.")
 def summary(
     spec: str,
     model: str | None,
@@ -137,7 +138,7 @@ def summary(
     depth: int | None,
     reach: bool,
 ) -> None:
-    """Show the tree of blocks with shapes, parameters and multiply-adds."""
+    """Show the tree of blocks: shapes, parameters, multiply-adds."""
     network = load(spec, model, settings, dims, limits, preprocessing)
     table = network.summary_with_reach(depth) if reach else network.summary(depth)
     if as_json:
@@ -152,7 +153,7 @@ def summary(
 
 @main.command()
 @options.network
-@options.output("Where to write it; otherwise standard output.")
+@options.output("Output file (default: standard output).")
 def ir(
     spec: str,
     model: str | None,
@@ -162,7 +163,7 @@ def ir(
     preprocessing: bool,
     output: Path | None,
 ) -> None:
-    """Write the compiled model as JSON (its schema: `archdsl schema`)."""
+    """Write the compiled model as JSON (see `archdsl schema`)."""
     network = load(spec, model, settings, dims, limits, preprocessing)
     write(output, network.ir.model_dump_json(indent=2))
 
@@ -170,8 +171,8 @@ def ir(
 @main.command()
 @options.network
 @options.step
-@options.output("Where to write it; otherwise standard output.")
-@click.option("--unroll", is_flag=True, help="Write scans out step by step.")
+@options.output("Output file (default: standard output).")
+@click.option("--unroll", is_flag=True, help="Unroll scans into separate steps.")
 def expand(
     spec: str,
     model: str | None,
@@ -183,7 +184,7 @@ def expand(
     output: Path | None,
     unroll: bool,
 ) -> None:
-    """Write the flat canonical form: every loop, condition and parameter resolved."""
+    """Write the flat program. All loops, conditions and parameters are resolved."""
     network = load(spec, model, settings, dims, limits, preprocessing)
     if step is not None:
         network = network.stepping(step or None).step
@@ -192,7 +193,7 @@ def expand(
 
 @main.command()
 def schema() -> None:
-    """Write the JSON schema of what `ir` writes."""
+    """Write the JSON schema of the output of `ir`."""
     from archdsl import api
 
     write_json(api.schema())
@@ -203,7 +204,7 @@ def schema() -> None:
 
 @main.command()
 @options.network
-@options.output("The Python file to write; otherwise standard output.")
+@options.output("Output Python file (default: standard output).")
 def build(
     spec: str,
     model: str | None,
@@ -213,7 +214,7 @@ def build(
     preprocessing: bool,
     output: Path | None,
 ) -> None:
-    """Write PyTorch source that needs nothing but torch."""
+    """Write PyTorch source that depends only on torch."""
     write(output, load(spec, model, settings, dims, limits, preprocessing).to_source())
 
 
@@ -222,14 +223,14 @@ def build(
 @options.weights
 @options.as_json
 @options.step
-@options.output("The file to write; otherwise the model's name with .onnx.")
-@click.option("--opset", type=click.IntRange(min=1), help="The ONNX operator set (default 17).")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="For weights not given.")
-@click.option("--fold/--no-fold", default=True, help="Fold batch norms, join weights, merge axes.")
-@click.option("--fuse/--no-fuse", default=True, help="Fuse scans that are LSTM, GRU or RNN.")
-@click.option("--training-outputs", is_flag=True, help="Keep outputs that only training has.")
-@click.option("--external", is_flag=True, help="Put the weights into a file beside it.")
-@click.option("--verify", is_flag=True, help="Run it beside PyTorch and compare.")
+@options.output("Output file (default: the name of the model with .onnx).")
+@click.option("--opset", type=click.IntRange(min=1), help="ONNX opset version (default: 17).")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed for random weights.")
+@click.option("--fold/--no-fold", default=True, help="Fold batch norms, merge layers and axes.")
+@click.option("--fuse/--no-fuse", default=True, help="Fuse scans into LSTM, GRU or RNN.")
+@click.option("--training-outputs", is_flag=True, help="Keep the outputs marked `training`.")
+@click.option("--external", is_flag=True, help="Write the weights to a separate file.")
+@click.option("--verify", is_flag=True, help="Run the file and compare it with PyTorch.")
 @click.pass_context
 def export(
     ctx: click.Context,
@@ -251,7 +252,7 @@ def export(
     external: bool,
     verify: bool,
 ) -> None:
-    """Write an ONNX file, or with `--step` one for the first steps and one for each step more."""
+    """Write an ONNX file. With `--step`, write one for prefill and one for a single step."""
     network = load(spec, model, settings, dims, limits, preprocessing)
     target = output or Path(f"{network.ir.name}.onnx")
     parts = ((network, target),)
@@ -311,14 +312,12 @@ def _record(
     metavar="[NAME=]FILE",
     multiple=True,
     required=True,
-    help="An input, a .npy file or a picture; by name if the model has several.",
+    help="Input: a .npy file or a picture. NAME is required for several inputs.",
 )
-@options.output("Where to write the outputs, an .npz file.")
-@options.picture(
-    "--show", "drawing", "Draw what is found over the picture, into a .png or .jpg file."
-)
+@options.output("Output .npz file.")
+@options.picture("--show", "drawing", "Draw the outputs on the picture; a .png or .jpg file.")
 @click.option("--onnx", "onnx", is_flag=True, help="Run with ONNX Runtime instead of PyTorch.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="For weights not given.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed for random weights.")
 @options.as_json
 def run(
     spec: str,
@@ -335,7 +334,7 @@ def run(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Run the model once on arrays or on a picture, which is prepared if the spec says how."""
+    """Run the model on arrays or a picture. A picture is preprocessed as the spec declares."""
     from archdsl.cli import execution
 
     asked = preprocessing or (None if execution.takes_picture(inputs) else False)
@@ -377,7 +376,7 @@ def list_(as_json: bool) -> None:
 @click.argument("name", required=False)
 @options.as_json
 def ops(name: str | None, as_json: bool) -> None:
-    """Show the operators, or everything about one."""
+    """List the operators, or show one."""
     from archdsl.reports import operators as reference
 
     if name is None:
@@ -400,7 +399,7 @@ def ops(name: str | None, as_json: bool) -> None:
 
 @main.command()
 @click.argument("name")
-@options.output("The file to write; otherwise NAME.arch.")
+@options.output("Output file (default: NAME.arch).")
 def new(name: str, output: Path | None) -> None:
     """Write a small model to start from."""
     from archdsl.checking import check as check_text
@@ -418,7 +417,7 @@ def new(name: str, output: Path | None) -> None:
 @main.command()
 @click.argument("code", required=False)
 def explain(code: str | None) -> None:
-    """Explain an error code, with an example of it and the mended example."""
+    """Explain an error code with a wrong and a fixed example."""
     from archdsl.resources import explained_codes, explanation
 
     if code is None:

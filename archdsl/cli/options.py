@@ -92,7 +92,7 @@ def _items(text: str) -> list[str]:
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-model = click.option("--model", metavar="NAME", help="Which model of the file.")
+model = click.option("--model", metavar="NAME", help="Name of the model in the file.")
 settings = click.option(
     "--set",
     "settings",
@@ -107,7 +107,7 @@ dims = click.option(
     metavar="NAME=SIZE",
     callback=_integer_pairs,
     multiple=True,
-    help="Give a symbolic size a value.",
+    help="Fix a symbolic size.",
 )
 limits = click.option(
     "--limit",
@@ -115,19 +115,19 @@ limits = click.option(
     metavar="NAME=BOUND",
     callback=_integer_pairs,
     multiple=True,
-    help="Change a limit, by its name.",
+    help="Change a limit of the compiler.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output.")
 preprocessing = click.option(
     "--with-preprocessing",
     "preprocessing",
     is_flag=True,
-    help="Begin with what the inputs declare to be prepared by.",
+    help="Include the preprocessing that the inputs declare.",
 )
 weights = click.option(
     "--weights",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Weights to put in, a .safetensors file.",
+    help="Weights, a .safetensors file.",
 )
 
 step = click.option(
@@ -135,7 +135,7 @@ step = click.option(
     metavar="[=AXIS]",
     is_flag=False,
     flag_value="",
-    help="Begin and go on step by step along an axis: two models instead of one.",
+    help="Split the model into prefill and a single step along an axis.",
 )
 
 

@@ -1,4 +1,4 @@
-"""The loss of linear support vector machines."""
+"""Losses: the hinge loss of linear support vector machines."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ from archdsl.ops.reduction._reductions import reduced
 
 
 class MultiMarginLoss(Op, function="multi_margin_loss"):
-    """How far other classes come nearer to the right one than a margin, over all classes.
+    """Multi-class hinge loss: the sum of all margin violations, divided by the number of classes.
 
     `[N, C], int64[N] -> []`
 

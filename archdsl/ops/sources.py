@@ -1,4 +1,4 @@
-"""Values that are made from nothing: numbers, filled tensors, ranges."""
+"""Creation operators: numbers, filled tensors, ranges."""
 
 from abc import ABC
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ _BITS = {DType.INT8: 7, DType.INT16: 15, DType.INT32: 31, DType.INT64: 63}
 
 
 class Constant(Op, function="constant"):
-    """A number that is known when the model is compiled, or the size of an axis.
+    """A compile-time number, or the size of an axis.
 
     `-> []`
 
@@ -72,7 +72,7 @@ class _Filled(Op, ABC):
 
 
 class Zeros(_Filled, function="zeros"):
-    """Zero everywhere.
+    """A tensor filled with zeros.
 
     `-> [*shape]`
 
@@ -85,7 +85,7 @@ class Zeros(_Filled, function="zeros"):
 
 
 class Ones(_Filled, function="ones"):
-    """One everywhere.
+    """A tensor filled with ones.
 
     `-> [*shape]`
 
@@ -98,7 +98,7 @@ class Ones(_Filled, function="ones"):
 
 
 class Full(Op, function="full"):
-    """One number everywhere.
+    """A tensor filled with one number.
 
     `-> [*shape]`
 
@@ -131,7 +131,7 @@ class Full(Op, function="full"):
 
 
 class Arange(Op, function="arange"):
-    """The integers from `start` up to, and without, `end`.
+    """The integers from `start` up to but excluding `end`.
 
     `-> [ceildiv(end - start, step)]`
 

@@ -1,7 +1,7 @@
 """Every error code has a page, and what the page shows is what really happens.
 
 A page has the files of a wrong example, a `console` block with the command and what it says, and
-the mended files. `<U+202E>` stands for that character. `make bless` rewrites what the commands say.
+the fixed files. `<U+202E>` stands for that character. `make bless` rewrites what the commands say.
 """
 
 import ast
@@ -80,12 +80,12 @@ class Example:
 
 
 def examples(page: str) -> tuple[Example, Example]:
-    """The wrong example and the mended one, which keeps the other files and the command."""
-    wrong_text, heading, mended_text = page.partition("\n## Mended\n")
-    assert heading, "the page has no section `## Mended`"
-    wrong, mended = _fences(wrong_text), _fences(mended_text)
+    """The wrong example and the fixed one, which keeps the other files and the command."""
+    wrong_text, heading, fixed_text = page.partition("\n## Fixed\n")
+    assert heading, "the page has no section `## Fixed`"
+    wrong, fixed = _fences(wrong_text), _fences(fixed_text)
     assert wrong.command, "the page shows no command"
-    return wrong, Example({**wrong.files, **mended.files}, mended.command or wrong.command, "")
+    return wrong, Example({**wrong.files, **fixed.files}, fixed.command or wrong.command, "")
 
 
 def _fences(text: str) -> Example:
@@ -141,8 +141,8 @@ def test_the_page_shows_what_the_command_says(code: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_the_mended_example_is_clean(code: str, tmp_path: Path) -> None:
-    _, mended = examples(page(code))
-    result = mended.run(tmp_path)
+def test_the_fixed_example_is_clean(code: str, tmp_path: Path) -> None:
+    _, fixed = examples(page(code))
+    result = fixed.run(tmp_path)
     assert result.exit_code == 0, result.output
     assert "[" + code + "]" not in result.output

@@ -1,4 +1,4 @@
-"""Attention: masks on scores, scaled dot products, and the layer of several heads."""
+"""Attention: masks and scaled dot-product attention."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ SCORES = "the scores"
 
 
 class MaskScores(Op, function="mask"):
-    """Keeps scores where a condition on their places holds, and where a tensor of truths says so.
+    """Masks the scores where a condition on positions, or a boolean tensor, is false.
 
     `[*], bool[*] -> [*]`
 
-    What is not kept becomes the least finite number, of which softmax makes 0 beside anything
-    greater. A row of which nothing is kept is the same everywhere, and so is its softmax.
+    Masked scores become `fill`, by default the lowest finite number, whose softmax is 0 next to any
+    greater score. If a whole row is masked, its softmax is uniform.
 
     Source: torch.Tensor.masked_fill; ONNX Where, with a constant where all sizes are known.
 
@@ -137,12 +137,12 @@ class MaskScores(Op, function="mask"):
 
 
 class ScaledDotProductAttention(Op, function="scaled_dot_product_attention"):
-    """Means of values, weighted by the softmax of the products of queries and keys.
+    """Computes scaled dot-product attention on queries, keys and values.
 
     `[*, H, L, E], [*, H, S, E], [*, H, S, V] -> [*, H, L, V]`
 
-    A mask of truths says which keys a query sees, any other is added to the scores. A query that
-    sees no key gets 0.
+    A boolean mask is true where a query attends to a key; a floating-point mask is added to the
+    scores. A query that attends to no key gets 0.
 
     Source: Vaswani et al. 2017; torch.nn.functional.scaled_dot_product_attention; ONNX Attention,
     or MatMul, Softmax.

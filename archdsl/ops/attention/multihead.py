@@ -1,4 +1,4 @@
-"""The attention layer of several heads, with torch's parameters."""
+"""Multi-head attention: the layer with PyTorch's parameters."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Given = TensorType | None
 
 
 class MultiheadAttention(Op, layer="MultiheadAttention"):
-    """Attention of several heads, each in its own projection of queries, keys and values.
+    """Multi-head attention: each head has its own projection of queries, keys and values.
 
     `[L, N, E], [S, N, K], [S, N, V] -> [L, N, E]`
 
-    The query alone attends to itself; without values the keys are the values. As in torch, masks
-    are true where a key is not seen, or are added to the scores. A query that sees no key gets the
-    output's bias.
+    The key defaults to the query, the value to the key. As in PyTorch, a boolean mask is true
+    where a key is ignored; other masks are added to the scores. A query that attends to no key
+    gets the bias of the output.
 
     Source: Vaswani et al. 2017; torch.nn.MultiheadAttention; ONNX MatMul, Softmax, Attention.
 

@@ -1,4 +1,4 @@
-"""Positions of tokens: sinusoidal, ALiBi's biases, and T5's buckets of distances."""
+"""Position encodings: sinusoidal, ALiBi's biases, and T5's buckets of distances."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def past_buckets(relative, bounds):
 
 
 class SinusoidalPositions(Op, function="sinusoidal_positions"):
-    """Sines and cosines of each position, of wavelengths from `2 pi` to `2 pi base`.
+    """Sinusoidal position encoding, with wavelengths from `2 pi` to `2 pi base`.
 
     `-> [length, width]` or `[*] -> [*, width]`
 
-    For a length, positions count from `start`; a tensor of positions may be given instead.
+    Pass a length, whose positions count from `start`, or a tensor of positions.
 
     Source: Vaswani et al. 2017, section 3.5; torch.sin, torch.cos; ONNX Sin, Cos.
 
@@ -163,12 +163,12 @@ class SinusoidalPositions(Op, function="sinusoidal_positions"):
 
 
 class ALiBi(Op, function="alibi"):
-    """What is added to scores so that far keys count less, in each head by another slope.
+    """A bias for attention scores that penalises distant keys, with one slope per head.
 
     `-> [num_heads, query_length, key_length]`
 
-    It is minus the distance times the slope. With fewer queries than keys, as beside a cache,
-    `start` is the place of the first query among the keys.
+    The bias is minus the distance times the slope. With fewer queries than keys, as with a cache,
+    `start` is the position of the first query among the keys.
 
     Source: Press et al. 2022; torch.arange, torch.abs; ONNX Abs, Mul.
 
@@ -226,12 +226,12 @@ class ALiBi(Op, function="alibi"):
 
 
 class RelativePositionBucket(Op, function="relative_position_bucket"):
-    """A number for how far each key is from each query, the far ones in coarser steps.
+    """The bucket of the distance from each query to each key; buckets get wider with distance.
 
     `-> int64[query_length, key_length]`
 
-    An `Embedding` makes of it what is added to scores. With fewer queries than keys, as beside a
-    cache, `start` is the place of the first query among the keys.
+    An `Embedding` of the bucket is the bias for the scores. With fewer queries than keys, as with
+    a cache, `start` is the position of the first query among the keys.
 
     Source: Raffel et al. 2020 (T5); torch.bucketize; ONNX Gather.
 

@@ -1,4 +1,4 @@
-"""Rotary positions: features turned in pairs by angles that grow with the position."""
+"""Rotary position embedding: pairs of features rotated by angles that grow with the position."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def rotated_neighbours(x, positions, base):
 
 
 class Rotary(Op, function="rotary"):
-    """Turns pairs of the last axis' features by angles that grow with the position.
+    """Rotates pairs of features of the last axis by angles that grow with the position.
 
     `[*, T, *, E] -> [*, T, *, E]`
 
-    Positions count from `start`, or from the number that is the second input; it may also give
-    them all, `[T]` or for each sample `[B, T]`.
+    Positions count from `start`. The second input is the first position, or all positions: `[T]`,
+    or `[B, T]` for each sample.
 
     Source: Su et al. 2021; torch.cos, torch.sin; ONNX RotaryEmbedding, or Mul, Add.
 

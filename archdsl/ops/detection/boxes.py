@@ -1,4 +1,4 @@
-"""Boxes that overlap: which of them are kept."""
+"""Non-maximum suppression: which of several overlapping boxes are kept."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -16,13 +16,12 @@ _LOWEST = float("-inf")
 
 
 class Nms(Op, function="nms"):
-    """Which boxes no better one overlaps too much, the best first.
+    """The indices of the boxes kept by non-maximum suppression, the best first.
 
     `[R, 4], [R] -> int64[Kept]`
 
-    A box is two opposite corners, `[x1, y1, x2, y2]`. Of equal scores the first is the better. A
-    box of a score that is not above `score_threshold`, or that is NaN, takes no part. Boxes without
-    area overlap nothing.
+    A box is two opposite corners, `[x1, y1, x2, y2]`. Of equal scores the first one wins. A box is
+    ignored if its score is NaN or not above `score_threshold`. Boxes without area overlap nothing.
 
     Source: torchvision.ops.nms; ONNX NonMaxSuppression.
 
@@ -63,12 +62,12 @@ class Nms(Op, function="nms"):
 
 
 class NonMaxSuppression(Op, function="non_max_suppression"):
-    """Rows [image, class, box] of the boxes that no better one of their class overlaps too much.
+    """Rows [image, class, box] of the boxes kept by non-maximum suppression within each class.
 
     `[N, R, 4], [N, C, R] -> int64[Kept, 3]`
 
-    They come image by image, class by class, the best first. As for `nms`, a box is two opposite
-    corners, the first of equal scores is the better, a score must be above `score_threshold`.
+    Rows are sorted by image, then by class, then the best first. As in `nms`, a box is two opposite
+    corners, the first of equal scores wins, and a score must be above `score_threshold`.
 
     Source: ONNX NonMaxSuppression.
 

@@ -1,4 +1,4 @@
-"""Regions of feature maps, brought to one size."""
+"""RoI pooling: regions of feature maps resized to one size."""
 
 from abc import ABC
 from collections.abc import Mapping
@@ -67,12 +67,12 @@ class _RegionPooling(Op, ABC):
 
 
 class RoiPool(_RegionPooling, function="roi_pool"):
-    """The greatest feature in every cell of a region, whose edges fall between the features.
+    """The maximum of the features in every cell of a region; edges are rounded to whole features.
 
     `[N, C, H, W], [R, 5] -> [R, C, height, width]`
 
-    A region is `[image, x1, y1, x2, y2]`; what of it lies outside the map counts as empty, and an
-    empty cell gives 0.
+    A region is `[image, x1, y1, x2, y2]`. Its part outside the map is empty, and an empty cell
+    gives 0.
 
     Source: Girshick 2015; torchvision.ops.roi_pool; ONNX MaxRoiPool.
 
@@ -99,11 +99,11 @@ class RoiPool(_RegionPooling, function="roi_pool"):
 
 
 class RoiAlign(_RegionPooling, function="roi_align"):
-    """The mean of samples between the features in every cell of a region.
+    """The mean of interpolated samples in every cell of a region.
 
     `[N, C, H, W], [R, 5] -> [R, C, height, width]`
 
-    A region is `[image, x1, y1, x2, y2]`; samples more than one feature outside the map are 0.
+    A region is `[image, x1, y1, x2, y2]`. Samples more than one position outside the map are 0.
 
     Source: He et al. 2017; torchvision.ops.roi_align; ONNX RoiAlign.
 

@@ -1,4 +1,4 @@
-"""Activations that are smooth or saturate."""
+"""Smooth and saturating activations."""
 
 from abc import ABC
 from math import pi, sqrt

@@ -1,4 +1,4 @@
-"""Elementwise combinations of values: sums, products, quotients, powers, extremes."""
+"""Elementwise arithmetic: sums, products, quotients, powers, minima and maxima."""
 
 from abc import ABC
 from functools import reduce
@@ -57,7 +57,7 @@ class _Merge(Elementwise, ABC):
 
 
 class Add(_Merge, function="add"):
-    """The sum of all values.
+    """The sum of all inputs.
 
     `[*], [*], … -> [*]`
 
@@ -86,7 +86,7 @@ class Add(_Merge, function="add"):
 
 
 class Mul(_Merge, function="mul"):
-    """The product of all values.
+    """The product of all inputs.
 
     `[*], [*], … -> [*]`
 
@@ -126,7 +126,7 @@ class _Extreme(_Merge, ABC):
 
 
 class Maximum(_Extreme, function="maximum"):
-    """The greatest of the values, element by element.
+    """The elementwise maximum of the inputs.
 
     `[*], [*], … -> [*]`
 
@@ -143,7 +143,7 @@ class Maximum(_Extreme, function="maximum"):
 
 
 class Minimum(_Extreme, function="minimum"):
-    """The least of the values, element by element.
+    """The elementwise minimum of the inputs.
 
     `[*], [*], … -> [*]`
 
@@ -189,7 +189,7 @@ class _Pair(Elementwise, ABC):
 
 
 class Sub(_Pair, function="sub"):
-    """The difference of two values.
+    """The difference of two inputs.
 
     `[*], [*] -> [*]`
 
@@ -205,7 +205,7 @@ class Sub(_Pair, function="sub"):
 
 
 class Div(_Pair, function="div"):
-    """The quotient of two values; that of integers is float32.
+    """The quotient of two inputs; for integers it is float32.
 
     `[*], [*] -> [*]`
 
@@ -235,7 +235,7 @@ class Div(_Pair, function="div"):
 
 
 class FloorDiv(_Pair, function="floor_div"):
-    """The quotient rounded towards minus infinity, as Python's `//`.
+    """The quotient rounded towards minus infinity, like Python's `//`.
 
     `[*], [*] -> [*]`
 
@@ -258,7 +258,7 @@ class FloorDiv(_Pair, function="floor_div"):
 
 
 class Remainder(_Pair, function="remainder"):
-    """What floor division leaves, with the sign of the divisor, as Python's `%`.
+    """The remainder of floor division, with the sign of the divisor, like Python's `%`.
 
     `[*], [*] -> [*]`
 
@@ -278,7 +278,7 @@ class Remainder(_Pair, function="remainder"):
 
 
 class Pow(_Pair, function="pow"):
-    """One value to the power of another.
+    """The first input to the power of the second.
 
     `[*], [*] -> [*]`
 

@@ -1,4 +1,4 @@
-"""Comparisons, logic, choice, and changes of the element type."""
+"""Comparisons, logic, where and cast."""
 
 from abc import ABC
 from typing import ClassVar
@@ -37,7 +37,7 @@ class _Comparison(Elementwise, ABC):
 
 
 class Eq(_Comparison, function="eq"):
-    """Whether elements are equal.
+    """Whether the elements are equal.
 
     `[*], [*] -> bool[*]`
 
@@ -54,7 +54,7 @@ class Eq(_Comparison, function="eq"):
 
 
 class Ne(_Comparison, function="ne"):
-    """Whether elements differ.
+    """Whether the elements are different.
 
     `[*], [*] -> bool[*]`
 
@@ -75,7 +75,7 @@ class Ne(_Comparison, function="ne"):
 
 
 class Lt(_Comparison, function="lt"):
-    """Whether the first is less than the second.
+    """Whether the first element is less than the second.
 
     `[*], [*] -> bool[*]`
 
@@ -89,7 +89,7 @@ class Lt(_Comparison, function="lt"):
 
 
 class Le(_Comparison, function="le"):
-    """Whether the first is at most the second.
+    """Whether the first element is less than or equal to the second.
 
     `[*], [*] -> bool[*]`
 
@@ -103,7 +103,7 @@ class Le(_Comparison, function="le"):
 
 
 class Gt(_Comparison, function="gt"):
-    """Whether the first is greater than the second.
+    """Whether the first element is greater than the second.
 
     `[*], [*] -> bool[*]`
 
@@ -117,7 +117,7 @@ class Gt(_Comparison, function="gt"):
 
 
 class Ge(_Comparison, function="ge"):
-    """Whether the first is at least the second.
+    """Whether the first element is greater than or equal to the second.
 
     `[*], [*] -> bool[*]`
 
@@ -151,7 +151,7 @@ class _Logic(Elementwise, ABC):
 
 
 class LogicalAnd(_Logic, function="logical_and"):
-    """Whether both are true.
+    """Whether both elements are true.
 
     `bool[*], bool[*] -> bool[*]`
 
@@ -165,7 +165,7 @@ class LogicalAnd(_Logic, function="logical_and"):
 
 
 class LogicalOr(_Logic, function="logical_or"):
-    """Whether one is true, or both.
+    """Whether at least one of the elements is true.
 
     `bool[*], bool[*] -> bool[*]`
 
@@ -179,7 +179,7 @@ class LogicalOr(_Logic, function="logical_or"):
 
 
 class LogicalNot(Elementwise, function="logical_not"):
-    """Whether it is false.
+    """Whether the element is false.
 
     `bool[*] -> bool[*]`
 
@@ -202,7 +202,7 @@ class LogicalNot(Elementwise, function="logical_not"):
 
 
 class Where(Elementwise, function="where"):
-    """Elements of one value where a condition is true, of another elsewhere.
+    """Elements of `a` where the condition is true, of `b` elsewhere.
 
     `bool[*], [*], [*] -> [*]`
 
@@ -250,7 +250,7 @@ class Where(Elementwise, function="where"):
 
 
 class IsNan(Elementwise, function="isnan"):
-    """Whether elements are not a number.
+    """Whether the elements are NaN.
 
     `[*] -> bool[*]`
 
@@ -273,7 +273,7 @@ class IsNan(Elementwise, function="isnan"):
 
 
 class Cast(Elementwise, Moving, function="cast"):
-    """The same numbers in another element type.
+    """Converts the elements to another element type.
 
     `[*] -> dtype[*]`
 

@@ -1,4 +1,4 @@
-"""Layers that do nothing in inference: dropout and the identity."""
+"""Dropout and identity: layers without effect in inference."""
 
 from archdsl.ir.lowering import Call, Input, Module, OnnxGraph, Operand, Training
 from archdsl.ir.obligations import Obligations
@@ -9,7 +9,7 @@ from archdsl.ops.contract._tiling import Elementwise, Moving
 
 
 class Dropout(Elementwise, Moving, layer="Dropout", function="dropout"):
-    """Zeroes elements at random while training (Srivastava et al. 2014).
+    """Zeroes random elements in training (Srivastava et al. 2014).
 
     `[*] -> [*]`
 
@@ -40,7 +40,7 @@ class Dropout(Elementwise, Moving, layer="Dropout", function="dropout"):
 
 
 class Identity(Elementwise, Moving, layer="Identity", function="identity"):
-    """What goes in.
+    """Returns its input.
 
     `[*] -> [*]`
 

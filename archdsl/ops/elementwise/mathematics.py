@@ -1,4 +1,4 @@
-"""Elementwise functions of one value."""
+"""Elementwise functions of one input."""
 
 from abc import ABC
 from math import log
@@ -67,7 +67,7 @@ class Log(_RealFunction, function="log"):
 
 
 class Log2(_RealFunction, function="log2"):
-    """The logarithm to the base 2.
+    """The logarithm to base 2.
 
     `[*] -> [*]`
 
@@ -187,7 +187,7 @@ class _Rounding(Elementwise, ABC):
 
 
 class Floor(_Rounding, function="floor"):
-    """Rounding down.
+    """Rounds down to an integer.
 
     `[*] -> [*]`
 
@@ -200,7 +200,7 @@ class Floor(_Rounding, function="floor"):
 
 
 class Ceil(_Rounding, function="ceil"):
-    """Rounding up.
+    """Rounds up to an integer.
 
     `[*] -> [*]`
 
@@ -213,7 +213,7 @@ class Ceil(_Rounding, function="ceil"):
 
 
 class Round(_Rounding, function="round"):
-    """Rounding to the nearest integer, halves to the even one.
+    """Rounds to the nearest integer, halves to the even one.
 
     `[*] -> [*]`
 
@@ -273,7 +273,7 @@ class Abs(_NumberFunction, function="abs"):
 
 
 class Sign(_NumberFunction, function="sign"):
-    """-1, 0 or 1.
+    """The sign: -1, 0 or 1.
 
     `[*] -> [*]`
 
@@ -301,7 +301,7 @@ class Square(_NumberFunction, function="square"):
 
 
 class Clamp(_NumberFunction, function="clamp"):
-    """Brings elements between two bounds, of which one may be left out.
+    """Clamps the elements to [`min`, `max`]; one bound may be omitted.
 
     `[*] -> [*]`
 

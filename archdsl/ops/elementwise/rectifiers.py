@@ -1,4 +1,4 @@
-"""Activations with a corner: ReLU and its relatives."""
+"""ReLU and its variants."""
 
 from typing import Any
 
@@ -126,7 +126,7 @@ class ELU(Activation, layer="ELU", function="elu"):
 
 
 class SELU(Activation, layer="SELU", function="selu"):
-    """The scaled ELU that keeps mean and variance (Klambauer et al. 2017).
+    """Scaled ELU, which preserves mean and variance (Klambauer et al. 2017).
 
     `[*] -> [*]`
 

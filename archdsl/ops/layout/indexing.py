@@ -1,4 +1,4 @@
-"""Parts of a tensor: slices, single places, places named by another tensor, other orders."""
+"""Indexing and slicing: slices, single positions, index tensors, flips and rolls."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ _END = 2**63 - 1
 
 
 class Slice(Op, function="slice"):
-    """Every `step`-th place of an axis from `start` up to, and without, `end`.
+    """Every `step`-th position of an axis, from `start` up to but excluding `end`.
 
     `[*A, B, *C] -> [*A, ceildiv(end - start, step), *C]`
 
@@ -99,7 +99,7 @@ class Slice(Op, function="slice"):
 
 
 class Select(Op, function="select"):
-    """One place of an axis, which goes.
+    """Selects one position of an axis and removes the axis.
 
     `[*A, B, *C] -> [*A, *C]`
 
@@ -143,7 +143,7 @@ class Select(Op, function="select"):
 
 
 class Take(Op, function="take"):
-    """The places of an axis that an integer tensor of any shape names.
+    """Selects the positions of an axis that an index tensor of any shape lists.
 
     `[*A, B, *C], int64[*D] -> [*A, *D, *C]`
 
@@ -190,7 +190,7 @@ class Take(Op, function="take"):
 
 
 class IndexSelect(Take, function="index_select"):
-    """The places of an axis that a list of integers names.
+    """Selects the positions of an axis that a one-dimensional index tensor lists.
 
     `[*A, B, *C], int64[D] -> [*A, D, *C]`
 
@@ -205,7 +205,7 @@ class IndexSelect(Take, function="index_select"):
 
 
 class Gather(Op, function="gather"):
-    """For every place of the index, the element of `x` it names along an axis.
+    """Gathers elements along an axis, one for each position of the index.
 
     `[*A], int64[*B] -> [*B]`
 
@@ -257,7 +257,7 @@ class Gather(Op, function="gather"):
 
 
 class Flip(Op, function="flip"):
-    """The places of axes in reverse order.
+    """Reverses the order of the elements along axes.
 
     `[*] -> [*]`
 
@@ -288,7 +288,7 @@ class Flip(Op, function="flip"):
 
 
 class Roll(Op, function="roll"):
-    """The places of axes moved on, what falls out at the end comes in at the start.
+    """Shifts the elements along axes; elements shifted past the end reappear at the start.
 
     `[*] -> [*]`
 

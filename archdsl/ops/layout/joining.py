@@ -1,4 +1,4 @@
-"""Joining values along an axis, and taking them apart again."""
+"""Concatenation and splitting."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ from archdsl.sizes.proof import Compare
 
 
 class Concat(Op, function="concat"):
-    """Puts values one after another along an axis.
+    """Concatenates tensors along an axis.
 
     `[*A, B, *C], [*A, B', *C], … -> [*A, B + B' + …, *C]`
 
@@ -75,7 +75,7 @@ class Concat(Op, function="concat"):
 
 
 class Stack(Op, function="stack"):
-    """Puts values side by side along a new axis.
+    """Concatenates tensors along a new axis.
 
     `[*A, *B], [*A, *B], … -> [*A, K, *B]`
 
@@ -113,7 +113,7 @@ class Stack(Op, function="stack"):
 
 
 class Split(Moving, function="split"):
-    """Takes a value apart along an axis: into equal parts, parts of given sizes, or by a pattern.
+    """Splits a tensor along an axis: into equal parts, parts of given sizes, or by a pattern.
 
     `[*A, B, *C] -> [*A, B', *C], …`
 
@@ -201,7 +201,7 @@ class Split(Moving, function="split"):
 
 
 class Chunk(Moving, function="chunk"):
-    """Takes a value apart into parts of one size, of which the last may be smaller.
+    """Splits a tensor into parts of equal size; the last one may be smaller.
 
     `[*A, B, *C] -> [*A, B', *C], …`
 

@@ -1,4 +1,4 @@
-"""Longer axes from the same elements: stretched, tiled, or each element repeated in place."""
+"""Expanding and repeating: expand, tile and repeat_interleave."""
 
 from itertools import zip_longest
 
@@ -15,7 +15,7 @@ from archdsl.sizes.dims import Dim
 
 
 class Expand(Moving, function="expand"):
-    """Axes of size 1 made longer, and new ones in front; -1 keeps a size.
+    """Expands axes of size 1, and adds new axes in front; -1 keeps a size.
 
     `[*A, 1] -> [*B, *A, C]`
 
@@ -89,7 +89,7 @@ class Expand(Moving, function="expand"):
 
 
 class Tile(Moving, function="tile"):
-    """The whole tensor repeated along its axes; missing numbers in front are 1.
+    """Repeats the whole tensor along its axes; missing numbers in front are 1.
 
     `[*A] -> [*B]`
 
@@ -134,7 +134,7 @@ class Tile(Moving, function="tile"):
 
 
 class RepeatInterleave(Moving, function="repeat_interleave"):
-    """Every element of an axis repeated in place.
+    """Repeats every element of an axis in place.
 
     `[*A, B, *C] -> [*A, repeats * B, *C]`
 

@@ -1,4 +1,4 @@
-"""Elements that are chosen by what they are, and elements put in chosen places."""
+"""Selection by value, and scatter."""
 
 from abc import ABC
 from math import prod
@@ -16,7 +16,7 @@ from archdsl.sizes.dims import Dim
 
 
 class Nonzero(Op, function="nonzero"):
-    """The places of all elements that are not zero, a row each, in their order.
+    """The indices of all elements that are not zero, one row for each, in order.
 
     `[*] -> int64[Found, rank]`
 
@@ -46,7 +46,7 @@ class Nonzero(Op, function="nonzero"):
 
 
 class MaskedSelect(Op, function="masked_select"):
-    """The elements for which a mask is true, in their order, without axes.
+    """A one-dimensional tensor of the elements where the mask is true, in order.
 
     `[*], bool[*] -> [Selected]`
 
@@ -136,11 +136,11 @@ class _Scattering(Op, ABC):
 
 
 class Scatter(_Scattering, function="scatter"):
-    """`x` with elements of `source` in the places that an index names along an axis.
+    """`x` with elements of `source` written to the indices along an axis.
 
     `[*A], int64[*B], [*B] -> [*A]`
 
-    No place may be named twice.
+    No position may be written twice.
 
     Source: torch.scatter; ONNX ScatterElements.
 
@@ -151,7 +151,7 @@ class Scatter(_Scattering, function="scatter"):
 
 
 class ScatterAdd(_Scattering, function="scatter_add"):
-    """`x` with elements of `source` added in the places that an index names along an axis.
+    """`x` with elements of `source` added at the indices along an axis.
 
     `[*A], int64[*B], [*B] -> [*A]`
 

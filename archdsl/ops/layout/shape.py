@@ -1,4 +1,4 @@
-"""Other shapes for the same elements: reshaping, reordering, adding and removing axes."""
+"""Reshaping and permuting: the same elements in another shape."""
 
 from collections.abc import Sequence
 from math import prod
@@ -18,7 +18,7 @@ from archdsl.sizes.dims import Dim
 
 
 class Reshape(Reshaping, function="reshape"):
-    """The same elements in another shape; one size may be -1 and follows from the others.
+    """The same elements in another shape; one size may be -1 and is inferred.
 
     `[*] -> [*shape]`
 
@@ -48,7 +48,7 @@ class Reshape(Reshaping, function="reshape"):
 
 
 class Flatten(Reshaping, layer="Flatten", function="flatten"):
-    """Neighbouring axes as one; all but the first if nothing is said.
+    """Merges neighbouring axes into one; by default all except the first.
 
     `[N, *] -> [N, C]`
 
@@ -115,7 +115,7 @@ class Flatten(Reshaping, layer="Flatten", function="flatten"):
 
 
 class Unflatten(Reshaping, function="unflatten"):
-    """One axis taken apart into several; one size may be -1 and follows from the others.
+    """Splits one axis into several; one size may be -1 and is inferred.
 
     `[*A, B, *C] -> [*A, *shape, *C]`
 
@@ -153,7 +153,7 @@ class Unflatten(Reshaping, function="unflatten"):
 
 
 class Permute(Moving, function="permute"):
-    """The axes in another order.
+    """Reorders the axes.
 
     `[*A] -> [*B]`
 
@@ -190,7 +190,7 @@ class Permute(Moving, function="permute"):
 
 
 class Transpose(Moving, function="transpose"):
-    """Two axes exchanged.
+    """Swaps two axes.
 
     `[*, A, *, B, *] -> [*, B, *, A, *]`
 

@@ -1,4 +1,4 @@
-"""Operators that are told by patterns of named axes."""
+"""Einsum and rearrange: operators with patterns of named axes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +29,7 @@ _MOST_AXES = 52
 
 
 class Rearrange(Moving, function="rearrange"):
-    """Takes axes apart, reorders them, and puts them together.
+    """Splits, reorders and merges axes.
 
     `[*A] -> [*B]`
 
@@ -61,7 +61,7 @@ class Rearrange(Moving, function="rearrange"):
 
 
 class Einsum(Op, function="einsum"):
-    """The product of values, summed over the axes that the result does not name.
+    """The product of the inputs, summed over the axes that are missing in the result.
 
     `[*A], [*B], … -> [*C]`
 

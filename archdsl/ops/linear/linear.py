@@ -1,4 +1,4 @@
-"""Matrix products: linear layers, embeddings, and products of tensors."""
+"""Linear layers, embeddings and matrix products."""
 
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -28,7 +28,7 @@ INDEX_TYPES = (DType.INT32, DType.INT64)
 
 
 class Linear(Op, layer="Linear"):
-    """Affine map of the last axis.
+    """Applies an affine map to the last axis.
 
     `[*, I] -> [*, out_features]`
 
@@ -106,7 +106,7 @@ class Linear(Op, layer="Linear"):
 
 
 class LinearFunction(Op, function="linear"):
-    """Affine map of the last axis by a weight that is a value, such as a tied one.
+    """Applies an affine map to the last axis, with a weight given as an input, such as a tied one.
 
     `[*, I], [O, I], [O] -> [*, O]`
 
@@ -161,7 +161,7 @@ class LinearFunction(Op, function="linear"):
 
 
 class Embedding(Op, layer="Embedding"):
-    """A learned vector for every index.
+    """Looks up a learned vector for every index.
 
     `int64[*] -> [*, embedding_dim]`
 
@@ -212,7 +212,7 @@ class Embedding(Op, layer="Embedding"):
 
 
 class EmbeddingFunction(Op, function="embedding"):
-    """Rows of a table that is a value, such as a tied weight.
+    """Looks up rows of a table given as an input, such as a tied weight.
 
     `int64[*], [V, D] -> [*, D]`
 

@@ -63,7 +63,7 @@ class RNN(Recurrent, layer="RNN"):
 
 
 class LSTM(Recurrent, layer="LSTM"):
-    """Long short-term memory, with a projection of what each step gives if `proj_size` is set.
+    """Long short-term memory; `proj_size` adds a projection of the outputs of each step.
 
     `[T, N, I], [L, N, H], [L, N, H] -> [T, N, H], [L, N, H], [L, N, H]`
 
@@ -147,7 +147,7 @@ class LSTM(Recurrent, layer="LSTM"):
 
 
 class GRU(Recurrent, layer="GRU"):
-    """Gated recurrent units, the reset gate acting on the product with the state.
+    """Gated recurrent unit; the reset gate acts on the product with the state.
 
     `[T, N, I], [L, N, H] -> [T, N, H], [L, N, H]`
 

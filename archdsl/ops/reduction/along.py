@@ -1,4 +1,4 @@
-"""Operators along one axis: where the extremes are, and cumulative sums."""
+"""Argmax, argmin and cumulative sums."""
 
 from abc import ABC
 from math import prod
@@ -75,7 +75,7 @@ class _ArgExtreme(Op, ABC):
 
 
 class ArgMax(_ArgExtreme, function="argmax"):
-    """Where along an axis the greatest element is; the first place if there are several.
+    """The index of the maximum along an axis; the first index if there are several.
 
     `[*A, B] -> int64[*A]`
 
@@ -88,7 +88,7 @@ class ArgMax(_ArgExtreme, function="argmax"):
 
 
 class ArgMin(_ArgExtreme, function="argmin"):
-    """Where along an axis the least element is; the first place if there are several.
+    """The index of the minimum along an axis; the first index if there are several.
 
     `[*A, B] -> int64[*A]`
 
@@ -101,7 +101,7 @@ class ArgMin(_ArgExtreme, function="argmin"):
 
 
 class CumSum(Op, function="cumsum"):
-    """The sum of the elements up to each place of an axis.
+    """The cumulative sum along an axis.
 
     `[*] -> [*]`
 

@@ -1,4 +1,4 @@
-"""Normalisations: of batches, layers, groups, instances, root mean squares and neighbours."""
+"""Normalisation layers: batch, layer, group, instance, RMS and local response normalisation."""
 
 from collections.abc import Mapping
 from math import prod
@@ -32,7 +32,7 @@ CHANNELS = "number of channels"
 
 
 class BatchNorm(Op, layer="BatchNorm"):
-    """Normalises each channel over the batch; in inference with the running statistics.
+    """Normalises each channel over the batch, or with running statistics in inference.
 
     `[N, C, *S] -> [N, C, *S]`
 
@@ -96,7 +96,7 @@ class BatchNorm(Op, layer="BatchNorm"):
 
 
 class LayerNorm(Op, layer="LayerNorm"):
-    """Normalises over the last axes together, the last one alone unless `axes` says more.
+    """Normalises over the last `axes` axes, by default the last one.
 
     `[*, D] -> [*, D]`
 
@@ -159,7 +159,7 @@ class LayerNorm(Op, layer="LayerNorm"):
 
 
 class RMSNorm(Op, layer="RMSNorm"):
-    """Divides by the root mean square of the last axes, of one unless `axes` says more.
+    """Divides by the root mean square of the last `axes` axes, by default the last one.
 
     `[*, D] -> [*, D]`
 
@@ -364,7 +364,7 @@ class InstanceNorm(Op, layer="InstanceNorm"):
 
 
 class LocalResponseNorm(Op, layer="LocalResponseNorm", function="local_response_norm"):
-    """Divides each channel by a power of the mean square of its neighbours.
+    """Divides each channel by a power of the mean square of neighbouring channels.
 
     `[N, C, *S] -> [N, C, *S]`
 

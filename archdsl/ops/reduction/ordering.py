@@ -1,4 +1,4 @@
-"""The order of the elements along an axis: all of them, or the first few."""
+"""Sorting: all elements along an axis, or the first few."""
 
 from abc import ABC
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ class _Ordering(Op, ABC):
 
 
 class Sort(_Ordering, function="sort"):
-    """The elements along an axis in their order, and where they stood; equal ones as they stand.
+    """Sorts the elements along an axis and returns values and indices; the sort is stable.
 
     `[*A, B, *C] -> [*A, B, *C], int64[*A, B, *C]`
 
@@ -72,7 +72,7 @@ class Sort(_Ordering, function="sort"):
 
 
 class ArgSort(_Ordering, function="argsort"):
-    """Where the elements along an axis stand, in their order; equal ones as they stand.
+    """The indices that sort the elements along an axis; the sort is stable.
 
     `[*] -> int64[*]`
 
@@ -99,11 +99,11 @@ class ArgSort(_Ordering, function="argsort"):
 
 
 class TopK(_Ordering, function="topk"):
-    """The k greatest elements along an axis, or the least, in their order, and where they stand.
+    """The k largest or smallest elements along an axis, sorted, and their indices.
 
     `[*A, B, *C] -> [*A, k, *C], int64[*A, k, *C]`
 
-    Of equal elements the first ones count; NaN is greater than every number.
+    Of equal elements the first ones are returned. NaN is greater than every number.
 
     Source: torch.topk; ONNX TopK.
 

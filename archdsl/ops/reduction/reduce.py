@@ -1,4 +1,4 @@
-"""Reductions over axes: sums, means, extremes, norms, and cumulative sums."""
+"""Reductions: sums, means, minima, maxima and norms."""
 
 from abc import ABC
 from functools import reduce
@@ -277,7 +277,7 @@ class _Extreme(Reduction, ABC):
 
 
 class Max(_Extreme, function="max"):
-    """The greatest element over axes.
+    """The maximum over axes.
 
     `[*A, *B] -> [*A]`
 
@@ -291,7 +291,7 @@ class Max(_Extreme, function="max"):
 
 
 class Min(_Extreme, function="min"):
-    """The least element over axes.
+    """The minimum over axes.
 
     `[*A, *B] -> [*A]`
 

@@ -1,4 +1,4 @@
-"""Softmax along an axis, its logarithm, and gating by one half of the channels."""
+"""Softmax, log-softmax and GLU."""
 
 from abc import ABC
 from typing import ClassVar
@@ -52,7 +52,7 @@ class _AlongAxis(Op, ABC):
 
 
 class Softmax(_AlongAxis, layer="Softmax", function="softmax"):
-    """`exp(x)`, divided by its sum along an axis.
+    """`exp(x)` divided by its sum along an axis.
 
     `[*] -> [*]`
 
@@ -95,7 +95,7 @@ class LogSoftmax(_AlongAxis, layer="LogSoftmax", function="log_softmax"):
 
 
 class GLU(Op, layer="GLU", function="glu"):
-    """The first half of an axis times the sigmoid of the second (Dauphin et al. 2016).
+    """The first half of an axis times the sigmoid of the second half (Dauphin et al. 2016).
 
     `[N, 2*C, *] -> [N, C, *]`
 

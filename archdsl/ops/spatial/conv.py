@@ -1,4 +1,4 @@
-"""Convolutions and their transposes."""
+"""Convolutions and transposed convolutions."""
 
 from dataclasses import dataclass
 from math import prod
@@ -223,7 +223,7 @@ class Conv(Op, layer="Conv"):
 
 
 class ConvFunction(Op, function="conv"):
-    """Convolution by a weight that is a value, over one, two or three spatial axes.
+    """Convolution over one, two or three spatial axes, with a weight given as an input.
 
     `[N, C, *S], [O, C / groups, *K], [O] -> [N, O, *S']`
 

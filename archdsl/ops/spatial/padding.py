@@ -1,4 +1,4 @@
-"""Padding of any axes, with a number or from the edges."""
+"""Padding: any axes, with a number or from the edges."""
 
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from archdsl.sizes.dims import Dim
 
 
 class Pad(Op, function="pad"):
-    """Longer axes: filled with a number, mirrored, continued or wrapped around.
+    """Pads axes: with a number, by reflection, by replication or circularly.
 
     `[*A, B] -> [*A, before + B + after]`
 

@@ -1,4 +1,4 @@
-"""Pooling over spatial axes: sliding, adaptive and global."""
+"""Pooling: over sliding windows, adaptive and global."""
 
 from collections.abc import Callable
 from math import inf, prod
@@ -27,12 +27,12 @@ Bins = Positive | tuple[Positive | None, ...]
 
 
 class MaxPool(Op, layer="MaxPool", function="max_pool"):
-    """The greatest value of each window; with `return_indices` also where in its channel it stands.
+    """The maximum of each window; with `return_indices` also its flat index in the channel.
 
     `[N, C, *S] -> [N, C, *S']` or `[N, C, *S'], int64[N, C, *S']`
 
-    Where two values of a window differ by less than rounding, runtimes and processors may give
-    different indices; what `max_unpool` makes of them then differs too.
+    If two values of a window differ by less than rounding, runtimes and processors may return
+    different indices, and the result of `max_unpool` then differs too.
 
     Source: torch.nn.MaxPool1d/2d/3d; ONNX MaxPool.
 
@@ -208,7 +208,7 @@ class AvgPool(Op, layer="AvgPool", function="avg_pool"):
 
 
 class AdaptiveAvgPool(Op, layer="AdaptiveAvgPool", function="adaptive_avg_pool"):
-    """The mean of each of a given number of bins.
+    """Average pooling to a given output size.
 
     `[N, C, *S] -> [N, C, *output_size]`
 
@@ -248,7 +248,7 @@ class AdaptiveAvgPool(Op, layer="AdaptiveAvgPool", function="adaptive_avg_pool")
 
 
 class AdaptiveMaxPool(Op, layer="AdaptiveMaxPool", function="adaptive_max_pool"):
-    """The greatest value of each of a given number of bins.
+    """Max pooling to a given output size.
 
     `[N, C, *S] -> [N, C, *output_size]`
 
@@ -288,7 +288,7 @@ class AdaptiveMaxPool(Op, layer="AdaptiveMaxPool", function="adaptive_max_pool")
 
 
 class GlobalAvgPool(Op, function="global_avg_pool"):
-    """The mean over all spatial axes, which stay with size 1.
+    """The mean over all spatial axes, which are kept with size 1.
 
     `[N, C, *S] -> [N, C, 1, ...]`
 
@@ -317,7 +317,7 @@ class GlobalAvgPool(Op, function="global_avg_pool"):
 
 
 class GlobalMaxPool(Op, function="global_max_pool"):
-    """The greatest value over all spatial axes, which stay with size 1.
+    """The maximum over all spatial axes, which are kept with size 1.
 
     `[N, C, *S] -> [N, C, 1, ...]`
 

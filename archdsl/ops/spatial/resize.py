@@ -1,4 +1,4 @@
-"""Resizing of spatial axes by interpolation."""
+"""Interpolation."""
 
 from fractions import Fraction
 from math import ceil, floor
@@ -26,7 +26,7 @@ _RANKS = {"bilinear": (4,), "trilinear": (5,), "bicubic": (4,)}
 
 
 class Interpolate(Op, layer="Upsample", function="interpolate"):
-    """Spatial axes brought to other sizes by interpolation.
+    """Resizes the spatial axes by interpolation.
 
     `[N, C, *S] -> [N, C, *S']`
 

@@ -1,4 +1,4 @@
-"""Pooling undone, as far as that can be."""
+"""Unpooling: a partial inverse of max pooling."""
 
 from math import prod
 
@@ -15,7 +15,7 @@ from archdsl.sizes.proof import Compare
 
 
 class MaxUnpool(Op, function="max_unpool"):
-    """Values back at the places that `max_pool` found them at, zeros elsewhere.
+    """Writes values back to the indices from `max_pool`, with zeros elsewhere.
 
     `[N, C, *S'], int64[N, C, *S'] -> [N, C, *S]`
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 class DenseLayer(nn.Module):
-    """A 1x1 bottleneck and the 3x3 convolution that makes `growth` new maps."""
+    """A 1x1 bottleneck and a 3x3 convolution with `growth` output channels."""
 
     def __init__(self, C, growth):
         super().__init__()
@@ -24,7 +24,7 @@ class DenseLayer(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Every layer sees the maps of all layers before it (figure 1)."""
+    """The input of every layer is the concatenated outputs of all earlier layers (figure 1)."""
 
     def __init__(self, C, layers, growth):
         super().__init__()
@@ -39,7 +39,7 @@ class DenseBlock(nn.Module):
 
 
 class Transition(nn.Module):
-    """Half as many maps, half as large."""
+    """Halves the channels and the spatial size."""
 
     def __init__(self, C):
         super().__init__()

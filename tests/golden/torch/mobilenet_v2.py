@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 
 class ConvBNReLU(nn.Sequential):
-    """A convolution without bias, normalised and activated. An odd kernel is padded so that only the
-    stride changes the size. The weights are numbered: 0 the convolution, 1 the normalisation.
+    """Convolution without bias, batch norm and activation. The odd kernel is padded so that only
+    the stride changes the size. The weights are numbered: 0 the convolution, 1 the batch norm.
     """
 
     def __init__(self, C, width, kernel_size, stride=1, groups=1):
@@ -29,7 +29,7 @@ class ConvBNReLU(nn.Sequential):
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter depthwise, project without an activation (figure 3b)."""
+    """Inverted residual: expand, depthwise convolution, project without activation (figure 3b)."""
 
     def __init__(self, C, width, stride, expansion):
         super().__init__()
