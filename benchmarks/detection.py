@@ -16,7 +16,7 @@ from benchmarks.claims import Claim, at_most, ratio_at_most
 from benchmarks.measure import SCRATCH, THREADS, interleaved, progress, ratio
 from benchmarks.plan import Plan
 from benchmarks.subjects import FIXED_IMAGE, export_with_torch, image, run, session
-from tests.torchvision_shim import torchvision
+from tests.support.torchvision_shim import torchvision
 
 OPERATOR_BAR, EAGER_BAR, ORT_BAR, MEMORY_BAR = 10.0, 1.02, 1.0, 500.0
 COUNTS = (100, 1_000, 10_000)

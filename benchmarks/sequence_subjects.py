@@ -15,7 +15,7 @@ from torch import nn
 from torch.export import Dim
 
 import archdsl
-from tests.torchvision_shim import torchvision
+from tests.support.torchvision_shim import torchvision
 
 Arrays = dict[str, np.ndarray]
 HIDDEN = 256

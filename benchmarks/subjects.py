@@ -15,7 +15,7 @@ from torch import nn
 
 import archdsl
 from benchmarks.measure import THREADS
-from tests.torchvision_shim import torchvision
+from tests.support.torchvision_shim import torchvision
 
 IMAGE = (1, 3, 224, 224)
 FIXED_IMAGE = {"H": 224, "W": 224}

@@ -7,7 +7,7 @@ import sys
 import torch
 from safetensors.torch import load_file
 
-from tests.torchvision_shim import torchvision
+from tests.support.torchvision_shim import torchvision
 
 weights, target = sys.argv[1:]
 with torch.device("meta"):
