@@ -123,11 +123,10 @@ def document() -> str:
 _INTRODUCTION = """\
 # Operators
 
-Every layer (capitalised, numbered, may own weights) and function (small) of the language, family by
-family. This page is made from the code: `python -m archdsl.reports.operators > docs/operators.md`;
-`archdsl ops NAME` shows one of them. The first arguments, marked with a `·`, may be given without
-their names; inputs are what flows in, by `->` or as arguments. An axis is given by its position or
-its name.
+Every layer (capitalised, numbered, may own weights) and function (lower-case) of the language, by
+family. This page is generated: `python -m archdsl.reports.operators > docs/operators.md`;
+`archdsl ops NAME` shows one operator. Attributes marked `·` can be passed by position. Inputs are
+passed with `->` or as arguments. An axis is a position or a name.
 """
 
 
