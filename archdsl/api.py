@@ -1,4 +1,4 @@
-"""What a Python program uses: `load` a spec, look at it, build it, export it."""
+"""The Python API: `load` a spec, inspect it, build it, export it."""
 
 from __future__ import annotations
 

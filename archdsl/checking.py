@@ -1,4 +1,4 @@
-"""Where a spec stands, and everything that is wrong with it."""
+"""`check`: finds the spec, compiles it, and collects every diagnostic."""
 
 from __future__ import annotations
 

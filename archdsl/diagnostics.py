@@ -1,4 +1,4 @@
-"""What a diagnostic is, and the bag that collects them."""
+"""Diagnostics, and the list that collects them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When Python looks for unreachable cycles: not while nearly everything made is kept."""
+"""Pauses Python's garbage collector while compiling, where nearly every object stays alive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published limits on what a text may ask for; only the command line raises them."""
+"""The published limits on what a spec may ask for; only the command line raises them."""
 
 from __future__ import annotations
 

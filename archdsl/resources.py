@@ -1,4 +1,4 @@
-"""Where the grammar, the shipped specs and the error pages are, in a checkout and in a wheel."""
+"""Finds the grammar, the shipped specs and the error pages, in a checkout and in a wheel."""
 
 from __future__ import annotations
 

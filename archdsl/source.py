@@ -1,4 +1,4 @@
-"""A text, its name and its lines; spans in it; offsets to lines and columns."""
+"""A text with its name and lines; spans; offsets as lines and columns."""
 
 from __future__ import annotations
 

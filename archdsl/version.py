@@ -1,3 +1,3 @@
-"""The version, in the one place that the build and the command line read it from."""
+"""The version."""
 
 VERSION = "0.1.0"

@@ -1,4 +1,4 @@
-"""The command line: arguments and exit codes; everything else is called."""
+"""The command line: arguments, options and exit codes."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The commands that make an equal network in another form."""
+"""The commands `expand`, `transform` and `step`, which write an equivalent network."""
 
 from __future__ import annotations
 

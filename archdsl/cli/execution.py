@@ -1,4 +1,4 @@
-"""Running a compiled network on arrays from files, and verifying an exported file."""
+"""Runs a compiled network on arrays from files, and verifies an exported file."""
 
 from __future__ import annotations
 

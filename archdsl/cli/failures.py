@@ -1,4 +1,4 @@
-"""What goes wrong, told in a sentence and an exit code: 1 for findings, 2 for anything else."""
+"""Turns failures into a sentence and an exit code: 1 for findings, 2 for anything else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands share: the network that SPEC names, and writing what comes of it."""
+"""What commands share: loading the network that SPEC names, and writing results."""
 
 from __future__ import annotations
 

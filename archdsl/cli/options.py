@@ -1,4 +1,4 @@
-"""What can be written on the command line, read into values."""
+"""Parses option values such as `N=1` and `64-128`."""
 
 from __future__ import annotations
 

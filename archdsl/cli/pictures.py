@@ -1,4 +1,4 @@
-"""Photographs into arrays, and what a network found in them drawn over: all that needs Pillow."""
+"""Reads photographs into arrays and draws detections: everything that needs Pillow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text that `archdsl new` begins with."""
+"""The text of the spec that `archdsl new` writes."""
 
 _TEXT = """\
 edition 2026

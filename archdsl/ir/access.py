@@ -1,4 +1,4 @@
-"""What one place along an axis sees of another axis: stride, offset and field, composed exactly."""
+"""Access maps: which positions of an input axis an output position reads."""
 
 from __future__ import annotations
 

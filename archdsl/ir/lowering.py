@@ -1,4 +1,4 @@
-"""What an operator tells a backend: plain data for PyTorch, a small protocol for ONNX."""
+"""What operators lower to: plain data for PyTorch, a small protocol for ONNX."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model on one page: values, members, nodes, blocks; immutable, with an exact JSON form.
+"""The IR: values, members, nodes, blocks and models; immutable, with an exact JSON form.
 
 A model is a table of blocks and the key of the one that is built. A block is specialised on its
 static arguments and on every input size that is a constant; sizes that are symbolic stay symbols

@@ -1,4 +1,4 @@
-"""What operators demand of sizes, and which demands are left to the caller."""
+"""Obligations: the conditions on sizes that operators require, proved or left to the caller."""
 
 from __future__ import annotations
 

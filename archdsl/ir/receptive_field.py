@@ -1,4 +1,4 @@
-"""Where the axes of values lie on the axes of their block's inputs, found when it is asked for."""
+"""Composes access maps through a block: stride, offset and receptive field of its values."""
 
 from __future__ import annotations
 

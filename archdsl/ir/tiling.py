@@ -1,4 +1,4 @@
-"""What an operator can say of the places along an axis: which of them need which others."""
+"""Tiling: how a range of positions of an operator's output is computed from parts of its inputs."""
 
 from __future__ import annotations
 

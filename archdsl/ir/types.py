@@ -1,4 +1,4 @@
-"""Tensor types: an element type, a size and a name for every axis."""
+"""Tensor types: a dtype, and a size and a name for every axis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every operator: importing this package tells the registry where each of them is."""
+"""The operators, a family a file; importing this package registers their names."""
 
 import re
 from pathlib import Path

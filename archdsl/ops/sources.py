@@ -1,4 +1,4 @@
-"""Creation operators: numbers, filled tensors, ranges."""
+"""Creation operators: constants, filled tensors, ranges."""
 
 from abc import ABC
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""The sizes and conditions among an operator's attributes: found, and changed."""
+"""Finds and replaces the sizes and conditions among an operator's attributes."""
 
 from __future__ import annotations
 

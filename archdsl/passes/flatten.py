@@ -1,4 +1,4 @@
-"""One flat block: calls of blocks replaced by their nodes, only what the outputs need kept."""
+"""Inlines calls of blocks, so that one flat block remains, without dead nodes."""
 
 from __future__ import annotations
 

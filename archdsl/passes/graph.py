@@ -1,4 +1,4 @@
-"""Lists of nodes of a flat block: what they read and need, and a block with others."""
+"""Helpers on the nodes of a flat block."""
 
 from __future__ import annotations
 

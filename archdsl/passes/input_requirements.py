@@ -1,4 +1,4 @@
-"""What a model demands of the sizes of its inputs, and which operator needs each demand."""
+"""Which conditions a model places on its input sizes, and which operator needs each."""
 
 from __future__ import annotations
 

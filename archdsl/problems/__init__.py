@@ -1,4 +1,4 @@
-"""Every sentence the compiler can say to a person: one function for each code."""
+"""Every error message, one function a code."""
 
 from archdsl.problems.files import (
     duplicate_declaration,

@@ -1,4 +1,4 @@
-"""What is no problem, but good to know; `{place}` stands for where in the text it is."""
+"""Notes, which are no errors; `{place}` stands for the position in the text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Problems of results, models and what they are expected to be."""
+"""Problems of results, models and expectations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Problems of the text itself, and of its size."""
+"""Problems of syntax and of the size of a text."""
 
 from __future__ import annotations
 

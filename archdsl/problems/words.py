@@ -1,4 +1,4 @@
-"""What the sentences share: lists, near names, counter-examples."""
+"""What the sentences share: lists, near names, counterexamples."""
 
 from __future__ import annotations
 

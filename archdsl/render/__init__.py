@@ -1,4 +1,4 @@
-"""Diagnostics drawn for people and written for programs."""
+"""Renders diagnostics for people and for programs."""
 
 from archdsl.render.records import concise, record, where
 from archdsl.render.report import coloured_report, place, report

@@ -1,4 +1,4 @@
-"""Diagnostics for other programs: one line each, or plain data for JSON."""
+"""Diagnostics for other programs: one line each, or data for JSON."""
 
 from __future__ import annotations
 

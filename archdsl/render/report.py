@@ -1,4 +1,4 @@
-"""Diagnostics as text for people: the source underlined, the reasons, the fix."""
+"""Diagnostics for people: the source underlined, the reasons, the fix."""
 
 from __future__ import annotations
 

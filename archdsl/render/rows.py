@@ -1,4 +1,4 @@
-"""What is drawn before it is coloured: rows of pieces, each with the part it plays."""
+"""Rows of text before they are coloured: pieces, each with a style."""
 
 from __future__ import annotations
 

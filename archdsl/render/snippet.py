@@ -1,4 +1,4 @@
-"""Source lines with their numbers, and underlines and labels beneath them."""
+"""Source lines with line numbers, underlines and labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text made safe to show: no character that hides, moves or spoofs what stands beside it."""
+"""Escapes characters that hide, reorder or imitate others."""
 
 from __future__ import annotations
 

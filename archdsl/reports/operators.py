@@ -1,4 +1,4 @@
-"""The operators as the registry describes them: an index, and a page for each."""
+"""The operators' pages, generated from the registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model as a table for people: the tree of blocks, shapes, parameters and multiply-adds."""
+"""The `summary` table: blocks, shapes, parameters and multiply-adds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rewrites of written-out operators as one operator, each under the operators it can end in.
+"""The rewrites: operators written out in simpler ones, recognised as one operator.
 
 A rewrite looks at one node and answers with the operator that this node and those before it amount
 to, or None. It may match operator classes, which no other part of the compiler does but

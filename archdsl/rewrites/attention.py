@@ -1,4 +1,4 @@
-"""Attention written out in products, masks and a softmax, recognised as the one operator."""
+"""Recognises attention that is written out in products, masks and a softmax."""
 
 from __future__ import annotations
 

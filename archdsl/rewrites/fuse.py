@@ -1,4 +1,4 @@
-"""Operators that are written out in simpler ones, put together again in every block."""
+"""Applies the rewrites in every block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Products of two values, however they are written, with names for the axes of both."""
+"""Products of two tensors in any notation, with names for the axes of both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written out in several operators and is one: what is asked of the place, and answered."""
+"""The place of a possible rewrite: what patterns ask about it, and their answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an exported file computes what the model means: ONNX Runtime beside PyTorch."""
+"""Verifies an exported file: ONNX Runtime's outputs against PyTorch's."""
 
 from __future__ import annotations
 

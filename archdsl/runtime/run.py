@@ -1,4 +1,4 @@
-"""Running a model once on arrays, with PyTorch or with ONNX Runtime."""
+"""Runs a model once on arrays, with PyTorch or ONNX Runtime."""
 
 # Neither torch nor onnxruntime says all of its types.
 # pyright: basic

@@ -1,4 +1,4 @@
-"""The arguments of a call: which are inputs, which are static, and to what each of them goes."""
+"""Sorts the arguments of a call into inputs and static values, and binds each to a name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Static arguments to an operator's attributes: bound, validated, and where they came from."""
+"""Binds and validates the attributes of an operator, with the expression of each."""
 
 from __future__ import annotations
 

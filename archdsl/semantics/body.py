@@ -1,4 +1,4 @@
-"""One block's body: statements executed in order, results checked against the signature."""
+"""Executes the statements of a block and checks its results against the signature."""
 
 from __future__ import annotations
 

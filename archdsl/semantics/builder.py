@@ -1,4 +1,4 @@
-"""A block under construction: its values, members, nodes, facts and demands."""
+"""A block under construction: values, members, nodes, facts and obligations."""
 
 from __future__ import annotations
 

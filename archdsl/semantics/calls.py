@@ -1,4 +1,4 @@
-"""Applying things: arguments bound, operators inferred, blocks specialised."""
+"""Calls: arguments bound, operators inferred, blocks specialised."""
 
 from __future__ import annotations
 

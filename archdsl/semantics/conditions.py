@@ -1,4 +1,4 @@
-"""What a `require` demands: a truth value when it is static, else a condition on sizes."""
+"""`require`: a truth value when it is static, else a condition on sizes."""
 
 from __future__ import annotations
 

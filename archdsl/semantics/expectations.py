@@ -1,4 +1,4 @@
-"""What an `expect` states, evaluated against the expanded model."""
+"""Evaluates `expect` against the expanded model."""
 
 from __future__ import annotations
 

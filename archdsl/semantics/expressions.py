@@ -1,4 +1,4 @@
-"""Expressions of a block: static arithmetic now, tensor arithmetic as nodes."""
+"""Evaluates expressions: static arithmetic at once, tensor arithmetic as nodes."""
 
 from __future__ import annotations
 

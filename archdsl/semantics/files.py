@@ -1,4 +1,4 @@
-"""The files of a program: read, parsed, their imports followed inside the project's root."""
+"""The files of a program: read, parsed, their imports resolved inside the project's root."""
 
 from __future__ import annotations
 

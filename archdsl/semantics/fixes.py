@@ -1,4 +1,4 @@
-"""What mends an operator whose inputs do not fit together: demanded sizes, a crop, a resize."""
+"""Proposes fixes where inputs don't fit together: a requirement, a crop, a resize."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of values: where they lie on the inputs (`stride`, …), and their `original`."""
+"""Questions about a value's position on the inputs: `stride(x)` and its kin, `original`."""
 
 from __future__ import annotations
 

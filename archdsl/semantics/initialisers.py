@@ -1,4 +1,4 @@
-"""Initialisers, under the names of `torch.nn.init`, as data."""
+"""Initialisers under the names of `torch.nn.init`, as data."""
 
 from __future__ import annotations
 

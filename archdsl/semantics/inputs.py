@@ -1,4 +1,4 @@
-"""What a model is given and what its body finds: declared inputs, and how they are prepared."""
+"""The inputs of a model: declared types, and their preparation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What statements cost at least, so that too long loops are refused before they run."""
+"""A lower bound on the cost of statements, so that huge loops are refused before they run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A block's static parameters: declared kinds, defaults, and the arguments given for them."""
+"""A block's static parameters: kinds, defaults, arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a problem leaves an expression: as an exception that carries one diagnostic."""
+"""An exception that carries one diagnostic out of an expression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole program: its files, the specialised blocks of one model, and the limits in force."""
+"""A program: its files, the specialised blocks of one model, and the limits in force."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`scan`: steps along an axis, with states carried from one to the next."""
+"""`scan`: steps along an axis with carried states."""
 
 from __future__ import annotations
 

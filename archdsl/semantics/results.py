@@ -1,4 +1,4 @@
-"""What a block returns, proved to be what its signature declares."""
+"""Proves that a block returns what its signature declares."""
 
 from __future__ import annotations
 

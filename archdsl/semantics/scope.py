@@ -1,4 +1,4 @@
-"""Names to what they mean: files, blocks under expansion, and labelled scopes."""
+"""Scopes: names to what they mean, in files, blocks and labelled scopes."""
 
 from __future__ import annotations
 

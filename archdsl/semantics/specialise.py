@@ -1,4 +1,4 @@
-"""Using a block: parameters and input sizes bound, the specialised block found, results mapped."""
+"""Specialises a block: binds parameters and input sizes, reuses equal instances, maps results."""
 
 from __future__ import annotations
 

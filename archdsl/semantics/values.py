@@ -1,4 +1,4 @@
-"""What an expression of the language can be while a block is expanded.
+"""The values of the language during expansion.
 
 Static integers are `Dim`s; floats, booleans and lists remember in `text` the Python expression
 over the block's parameters that they came from, as a dim remembers its origin.

@@ -1,4 +1,4 @@
-"""Weights in the open: those that a block declares, those that it reads, and second names."""
+"""Declared weights (`param`, `buffer`), reading them, and their aliases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The atoms that sizes are polynomials of, and how a polynomial of atoms is written."""
+"""Atoms and monomials of size polynomials, and their text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ranges of symbols tell of the range of a size."""
+"""Interval arithmetic: bounds of a size from ranges of its symbols."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conditions on sizes: comparisons, and what `and`, `or` and `not` make of them."""
+"""Conditions on sizes: comparisons joined by `and`, `or` and `not`."""
 
 from __future__ import annotations
 

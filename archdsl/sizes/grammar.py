@@ -1,4 +1,4 @@
-"""How a formula in text is read: its words and the binding strength of its operators."""
+"""Operators and precedence of size formulas."""
 
 from __future__ import annotations
 

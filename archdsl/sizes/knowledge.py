@@ -1,4 +1,4 @@
-"""What facts about sizes tell of single symbols: ranges, and numbers that divide them."""
+"""Derives ranges and divisors of single symbols from facts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which sizes make two others equal: the least demanding multiple that is proved to suffice."""
+"""Finds the least multiple of a symbol that makes two sizes provably equal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be computed with sizes: floor division and the rest, on canonical polynomials."""
+"""Floor division, remainder, maxima and the rest on canonical polynomials."""
 
 from __future__ import annotations
 

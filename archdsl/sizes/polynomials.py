@@ -1,4 +1,4 @@
-"""Arithmetic on polynomials with integer coefficients, as plain mappings of monomials."""
+"""Integer polynomial arithmetic on mappings from monomials to coefficients."""
 
 from __future__ import annotations
 

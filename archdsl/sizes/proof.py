@@ -1,4 +1,4 @@
-"""What can be proved of sizes from the facts that are known of them."""
+"""Proves conditions on sizes from facts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes to try: those that people recognise first, then those at the limits of what is known."""
+"""Sample sizes to try: familiar ones first, then the limits of what is known."""
 
 from __future__ import annotations
 

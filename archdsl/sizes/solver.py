@@ -1,4 +1,4 @@
-"""Questions about sizes for the z3 solver, which is loaded when the first one is asked."""
+"""Asks the z3 solver, which is imported at the first question."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tree: immutable dataclasses, each with its span."""
+"""The syntax tree: immutable nodes, each with its span."""
 
 from __future__ import annotations
 

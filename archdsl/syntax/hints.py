@@ -1,4 +1,4 @@
-"""Frequent slips of syntax and what to say about them."""
+"""Hints for frequent mistakes of syntax."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contextual lexer with one expression for all contexts, instead of one for each."""
+"""A contextual lexer with one regular expression for all contexts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a newline ends a statement: a filter between the lexer and the parser."""
+"""Decides where a newline ends a statement, between lexer and parser."""
 
 from __future__ import annotations
 

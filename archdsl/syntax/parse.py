@@ -1,4 +1,4 @@
-"""Text to tree: the one parser, and its errors as diagnostics."""
+"""Parses text to a tree, and turns parse errors into diagnostics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one handler of every grammar rule: Lark's children to AST nodes, while it parses."""
+"""Builds the syntax tree: one method for every rule of the grammar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Element types as numpy has them, and arrays as tensors of torch."""
+"""Dtypes of numpy and torch for each element type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Given weights beside those that a model has: missing, unexpected, misshapen, mistyped."""
+"""Compares weights with those a model has: missing, unexpected, wrong shape, wrong dtype."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The weights a model begins with: the distributions of `torch.nn.init`, drawn with numpy."""
+"""Draws initial weights with numpy: the distributions of `torch.nn.init`."""
 
 from __future__ import annotations
 

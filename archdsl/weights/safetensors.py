@@ -1,4 +1,4 @@
-"""Reading safetensors files: arrays that are views of the mapped file."""
+"""Reads safetensors files as views of the mapped file."""
 
 from __future__ import annotations
 

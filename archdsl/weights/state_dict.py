@@ -1,4 +1,4 @@
-"""The state dict of a model: every parameter and buffer it has, under its path."""
+"""The state dict of a model: every parameter and buffer under its path."""
 
 from __future__ import annotations
 

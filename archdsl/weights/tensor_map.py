@@ -1,4 +1,4 @@
-"""How the tensors of a new network are made of those of the old one, and taken apart again."""
+"""Maps the tensors of a network to those of its transform, and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model as flat canonical `.arch` text: nothing left to resolve, every attribute written out."""
+"""Writes a model as flat `.arch` text: one line an operator, every attribute written out."""
 
 from __future__ import annotations
 

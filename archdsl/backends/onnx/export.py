@@ -1,4 +1,4 @@
-"""A model as an ONNX file: graph, weights, metadata, for a given opset."""
+"""Exports a model as an ONNX file: graph, weights and metadata for one opset."""
 
 from __future__ import annotations
 

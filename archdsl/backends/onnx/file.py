@@ -1,4 +1,4 @@
-"""ONNX models in files: weights stream into them, and nothing half-written ever stands there.
+"""Writes ONNX files: weights are streamed, and an interrupted write leaves nothing behind.
 
 A model file is written as protobuf lays it out, field by field, so that no second copy of the
 weights is made; the bytes are those of protobuf's own serializer.

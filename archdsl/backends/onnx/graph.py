@@ -1,4 +1,4 @@
-"""An ONNX graph under construction, in raw protobuf messages: what operators are lowered into."""
+"""The ONNX graph under construction that operators append nodes to, as raw protobuf messages."""
 
 from __future__ import annotations
 

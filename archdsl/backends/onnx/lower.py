@@ -1,4 +1,4 @@
-"""A flat block as an ONNX graph that refers to its weights by their paths."""
+"""Lowers a flat block to an ONNX graph that refers to weights by their state-dict names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a condition on indices holds, as an array of truth values."""
+"""Evaluates a condition on indices as a boolean array."""
 
 from __future__ import annotations
 

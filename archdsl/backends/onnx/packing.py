@@ -1,4 +1,4 @@
-"""Initializers that are made of weights: put together from several, or with their axes turned."""
+"""Initializers that are packed from several weights or transposed."""
 
 from __future__ import annotations
 

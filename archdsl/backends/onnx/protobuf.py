@@ -1,4 +1,4 @@
-"""ONNX's messages: how nodes are walked and read, and how attributes and types are written."""
+"""Helpers for ONNX's protobuf messages: walking nodes, reading and writing attributes and types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes in an ONNX graph: how a dim is read off an axis or computed, and what Reshape needs."""
+"""Sizes in an ONNX graph: reading them off a tensor, computing them, and the shapes for Reshape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights that a graph only reads with their axes turned are turned when they are written."""
+"""Transposes weights at export where the graph only reads them transposed."""
 
 from __future__ import annotations
 

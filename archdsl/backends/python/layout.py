@@ -1,4 +1,4 @@
-"""Pieces of Python code that know how to stand on one line or on several, as ruff lays them out."""
+"""Lays Python code out on one line or on several, as ruff formats it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names and texts in generated Python: the one place where identifiers and strings are written."""
+"""Identifiers and string literals in generated Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the applications of a template make and read."""
+"""Which values each application of a template produces and reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The live module: exactly the emitted source, executed, checked against the model, and filled."""
+"""The live module: the emitted source executed, checked against the IR, and filled with weights."""
 
 from __future__ import annotations
 

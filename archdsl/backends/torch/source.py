@@ -1,4 +1,4 @@
-"""A model as PyTorch source that an engineer would have written."""
+"""Writes a model as readable PyTorch source."""
 
 from __future__ import annotations
 

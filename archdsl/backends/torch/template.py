@@ -1,4 +1,4 @@
-"""A class to be written: what its `__init__` constructs and what its `forward` applies, as data.
+"""A class to be written, as data: what `__init__` constructs and what `forward` applies.
 
 Leaves are formulas: sizes over the class's parameters and loop variables (`Dim`), other formulas
 (`Formula`), or plain values. One template stands for every specialisation it was merged from.

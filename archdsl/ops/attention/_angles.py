@@ -1,4 +1,4 @@
-"""Angles of sinusoidal and rotary positions: `position / base ** (2 i / width)`."""
+"""Angles of sinusoidal and rotary position encodings: `position / base ** (2 i / width)`."""
 
 from __future__ import annotations
 

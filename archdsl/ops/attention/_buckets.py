@@ -1,4 +1,4 @@
-"""Buckets of distances between tokens, as in T5."""
+"""T5's buckets of relative positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conditions on places along the axes of a tensor: what they are about, and masks made of them.
+"""Conditions on positions, and the attention masks they define.
 
 A symbol of such a condition is an index when it is the name of an axis, or `_2` for the axis at
 position 2; the other symbols are sizes. Names and positions do not mix.

@@ -1,4 +1,4 @@
-"""Masks of conditions on indices in ONNX: constants where all sizes are known."""
+"""Attention masks in ONNX: constants where every size is known."""
 
 from __future__ import annotations
 

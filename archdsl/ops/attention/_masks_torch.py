@@ -1,4 +1,4 @@
-"""Masks of conditions on indices in PyTorch."""
+"""Attention masks in PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention of several heads in ONNX."""
+"""Multi-head attention in ONNX."""
 
 from __future__ import annotations
 

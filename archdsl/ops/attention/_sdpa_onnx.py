@@ -1,4 +1,4 @@
-"""Scaled dot-product attention in ONNX, by plain operators."""
+"""Scaled dot-product attention in elementary ONNX operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Position encodings: sinusoidal, ALiBi's biases, and T5's buckets of distances."""
+"""Position encodings: sinusoidal, ALiBi's biases, T5's relative buckets."""
 
 from __future__ import annotations
 

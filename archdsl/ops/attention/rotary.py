@@ -1,4 +1,4 @@
-"""Rotary position embedding: pairs of features rotated by angles that grow with the position."""
+"""Rotary position embedding: pairs of features rotated by an angle proportional to the position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What places see, for operators that work place by place or keep most axes as they are."""
+"""Access maps of elementwise operators and of operators that keep most axes."""
 
 from __future__ import annotations
 

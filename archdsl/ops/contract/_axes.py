@@ -1,4 +1,4 @@
-"""Axes given by name or position: where they are, and how torch is told."""
+"""Axes by name or position: resolving them, and writing them for torch."""
 
 from __future__ import annotations
 

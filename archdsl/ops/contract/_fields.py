@@ -1,4 +1,4 @@
-"""Types of attributes that operators share: their domains in one place."""
+"""Types of attributes that several operators share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How operators that work place by place say so: elementwise, in rows, and by moving elements."""
+"""Tiling of operators that work elementwise, row by row, or by moving elements."""
 
 from abc import ABC
 from collections.abc import Collection, Sequence

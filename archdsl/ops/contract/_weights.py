@@ -1,4 +1,4 @@
-"""What layers with weights share: widths that must be known, and torch's default distributions."""
+"""What layers with weights share: known channels, default initial distributions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Non-maximum suppression as it stands in the PyTorch file."""
+"""The Python of non-maximum suppression that emitted files contain."""
 
 UNSUPPRESSED = '''
 def unsuppressed(corners, group, iou_threshold):

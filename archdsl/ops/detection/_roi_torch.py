@@ -1,4 +1,4 @@
-"""Pooling of regions as it stands in the PyTorch file."""
+"""The Python of RoI pooling that emitted files contain."""
 
 MEMBERS = '''
 def members_of_cells(row, rows, column, columns):

@@ -1,4 +1,4 @@
-"""Non-maximum suppression: which of several overlapping boxes are kept."""
+"""Non-maximum suppression."""
 
 from collections.abc import Mapping
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""RoI pooling: regions of feature maps resized to one size."""
+"""RoI pooling and RoI align."""
 
 from abc import ABC
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Element types: what torch makes of two, and how ONNX computes in another one."""
+"""Type promotion as in torch, and casts around ONNX operators of fewer types."""
 
 from __future__ import annotations
 

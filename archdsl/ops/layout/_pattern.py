@@ -1,4 +1,4 @@
-"""Patterns such as `B T (3 h e) -> 3 B h T e`: read, bound to sizes, and carried out."""
+"""Patterns of named axes such as `B T (3 h e) -> 3 B h T e`: parsed, bound to sizes, applied."""
 
 from __future__ import annotations
 

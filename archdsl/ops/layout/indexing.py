@@ -1,4 +1,4 @@
-"""Indexing and slicing: slices, single positions, index tensors, flips and rolls."""
+"""Indexing and slicing: slices, positions, index tensors, flips and rolls."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Selection by value, and scatter."""
+"""Selection by mask or index, and scatter."""
 
 from abc import ABC
 from math import prod

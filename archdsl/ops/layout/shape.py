@@ -1,4 +1,4 @@
-"""Reshaping and permuting: the same elements in another shape."""
+"""Reshape, flatten, transpose, squeeze and their kin."""
 
 from collections.abc import Sequence
 from math import prod

@@ -1,4 +1,4 @@
-"""Products of values over named axes: the plan for torch.einsum and for ONNX MatMul."""
+"""Contractions over named axes: a plan for torch.einsum and for ONNX MatMul."""
 
 from __future__ import annotations
 

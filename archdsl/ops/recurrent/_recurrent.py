@@ -1,4 +1,4 @@
-"""What recurrent layers share: their sizes, weights and cost."""
+"""What recurrent layers share: sizes, weights and cost."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any

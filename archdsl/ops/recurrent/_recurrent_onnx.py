@@ -1,4 +1,4 @@
-"""Recurrent layers in ONNX: by the fused operators, or cell by cell where those cannot."""
+"""Recurrent layers in ONNX: the fused operator, or one cell at a time where it doesn't apply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recurrent layers: plain, LSTM and GRU, of several layers and in one direction or both."""
+"""RNN, LSTM and GRU layers, stacked and bidirectional."""
 
 from collections.abc import Callable, Iterator
 from typing import Literal

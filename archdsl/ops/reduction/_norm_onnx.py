@@ -1,4 +1,4 @@
-"""Normalisations in elementary ONNX operators, where no single one is exact."""
+"""Normalisations in elementary ONNX operators, where no single operator is exact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX reductions across opsets: their axes were an attribute and became an input."""
+"""ONNX reductions across opsets: axes as an attribute, later as an input."""
 
 from __future__ import annotations
 

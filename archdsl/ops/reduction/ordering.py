@@ -1,4 +1,4 @@
-"""Sorting: all elements along an axis, or the first few."""
+"""Sort and top-k."""
 
 from abc import ABC
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""How adaptive pooling divides an axis: bin i of n covers floor(i*L/n) to ceil((i+1)*L/n)."""
+"""Bins of adaptive pooling: bin i of n covers floor(i*L/n) to ceil((i+1)*L/n)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which source place torch takes for each target place, and the ONNX forms that agree with it."""
+"""Nearest-neighbour resizing: torch's source index, and the ONNX forms that agree with it."""
 
 from __future__ import annotations
 

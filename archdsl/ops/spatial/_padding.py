@@ -1,4 +1,4 @@
-"""Padding of spatial axes in ONNX, for operators that pad before they work."""
+"""Padding of spatial axes in ONNX, for operators that pad first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the windows of a pooling lie."""
+"""The windows of a pooling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Padding: any axes, with a number or from the edges."""
+"""Padding: constant, reflect and replicate."""
 
 from typing import Any, Literal
 

@@ -1,4 +1,4 @@
-"""Pooling: over sliding windows, adaptive and global."""
+"""Pooling: max, average and Lp windows, adaptive and global."""
 
 from collections.abc import Callable
 from math import inf, prod

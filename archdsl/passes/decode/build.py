@@ -1,4 +1,4 @@
-"""The flat blocks of prefill and of one step, built from the plan of what a step needs."""
+"""Builds the flat blocks of prefill and of one decode step from the liveness plan."""
 
 from __future__ import annotations
 

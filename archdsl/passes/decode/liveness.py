@@ -1,4 +1,4 @@
-"""What one step needs of every value of a flat block, found from the outputs backwards."""
+"""Liveness: which slice of every value one decode step needs, from the outputs backwards."""
 
 from __future__ import annotations
 

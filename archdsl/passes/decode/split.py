@@ -1,4 +1,4 @@
-"""A model that walks along time, as two: all given steps at once, and one step more.
+"""Splits a causal model in two: prefill over a prompt, and one decode step.
 
 The first one, the prefill, is the model with its states and caches as further outputs. The other
 takes one new place of every input that goes along with time, and these states and caches; it gives

@@ -1,4 +1,4 @@
-"""What of a flat block goes along an axis of time, and what it hides of later steps."""
+"""Finds the time axis of every value, and the masks that hide later positions."""
 
 from __future__ import annotations
 

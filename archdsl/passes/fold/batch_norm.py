@@ -1,4 +1,4 @@
-"""Batch norm after a convolution becomes part of the convolution's weights."""
+"""Folds batch norms into the convolutions before them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values of many axes as rows: what works on the last axis alone is given a matrix."""
+"""Collapses leading axes around operators on the last axis, so that they become matrix products."""
 
 from __future__ import annotations
 

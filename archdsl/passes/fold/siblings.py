@@ -1,4 +1,4 @@
-"""Layers of one value, as those to queries, keys and values, become one with all their weights."""
+"""Horizontal fusion: layers of one input (queries, keys, values) become one layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The columns of a recurrent step in normal form: polynomials over products, gates and states.
+"""The normal form of a recurrent step: polynomials over products, gates and states.
 
 What a step computes is `[batch, features]`. A run of features is a sum of terms, each a number
 times a product of atoms. Equal sums have equal numbers: comparing them is comparing integers.

@@ -1,4 +1,4 @@
-"""What is known of the values of a block, and of those of one step of a scan in it."""
+"""Abstract values of a block and of one step of a scan in it."""
 
 from __future__ import annotations
 

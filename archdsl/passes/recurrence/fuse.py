@@ -1,4 +1,4 @@
-"""Scans whose steps are an LSTM, a GRU or a plain recurrence become those operators."""
+"""Fuses scans that compute an LSTM, a GRU or a plain RNN into those operators."""
 
 from __future__ import annotations
 

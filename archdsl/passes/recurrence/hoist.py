@@ -1,4 +1,4 @@
-"""What steps of a scan make of their elements alone, made of whole sequences before it.
+"""Hoists what a scan computes from its element alone out of the loop, over the whole sequence.
 
 Gates take features of elements as they are. What makes such features, an embedding or a relu, is
 lifted; what gates themselves make of them, products with weights, stays.

@@ -1,4 +1,4 @@
-"""An ONNX graph that is never built: nodes are read as algebra over the columns of a step.
+"""Abstract interpretation of ONNX lowerings: nodes are read as algebra instead of being built.
 
 What an operator computes is known from its lowering alone. What is made of something that is not
 known is not known either.

@@ -1,4 +1,4 @@
-"""Whether states of a step are those of an operator's own cell, and with which weights.
+"""Matches the states of a step with the cell of a recurrent operator.
 
 Both are brought to normal form; then the operator's, in which a gate is any affine function of
 input and state, is laid over the other one.

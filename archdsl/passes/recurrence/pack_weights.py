@@ -1,4 +1,4 @@
-"""The weights of a recognised cell as those of the operator that is fused for it."""
+"""Packs the weights of a matched cell into the layout of the fused operator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the nodes of ONNX that cells are made of are read as algebra."""
+"""How each ONNX operator of a cell is read as algebra."""
 
 from __future__ import annotations
 

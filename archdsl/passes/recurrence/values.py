@@ -1,4 +1,4 @@
-"""What is known of tensors without computing them: numbers, weights, and columns of features."""
+"""Abstract tensors: numbers, weights, and features by column."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators over a new axis of their inputs, that do at each place there what they did without."""
+"""Vectorises operators over a new time axis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where maps are flattened for fully connected layers, and what does to maps as to rows."""
+"""Finds where feature maps are flattened for fully connected layers."""
 
 from __future__ import annotations
 

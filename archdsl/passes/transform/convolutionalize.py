@@ -1,4 +1,4 @@
-"""Fully connected layers behind a flattened map, as convolutions over maps of any size."""
+"""The transform `convolutionalize`: linear layers become convolutions over maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers in groups as parallel towers, which meet only where a layer needs all of them."""
+"""The transform `split_towers`: grouped layers become parallel towers, as on AlexNet's two GPUs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The transforms by name: from one flat block to another with its tensors."""
+"""The transforms by name: each returns a flat block and a map of its tensors."""
 
 from __future__ import annotations
 

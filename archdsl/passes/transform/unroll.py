@@ -1,4 +1,4 @@
-"""Scans of known length written out step by step, with the same weights in every step."""
+"""The transform `unroll`: scans of known length are written out step by step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the specialisations of a class apply, merged into one; values keep their identity.
+"""Merges what the `forward` of several specialisations applies into one list.
 
 A variable of the merged class stands for one value in every case. Where cases read values that no
 variable stands for, the loops and branches before must have left them: a branch leaves one value

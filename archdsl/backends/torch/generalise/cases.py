@@ -1,4 +1,4 @@
-"""Values that differ between specialisations and loop passes, and one formula for them all."""
+"""Anti-unification: one formula that is right in every instance and iteration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which classes a model becomes: one for every block of one name, where they can be merged."""
+"""Which classes a model becomes: one for each block name whose specialisations merge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the specialisations of a class construct, merged into one."""
+"""Merges what the `__init__` of several specialisations constructs into one list."""
 
 from __future__ import annotations
 

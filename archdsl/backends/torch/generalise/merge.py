@@ -1,4 +1,4 @@
-"""Specialisations of one block merged into one class, with the parameters it needs."""
+"""Merges the specialisations of one block into one class with the parameters it needs."""
 
 from __future__ import annotations
 

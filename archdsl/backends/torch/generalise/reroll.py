@@ -1,4 +1,4 @@
-"""Loops and branches found again: expanded items grouped by frames, and merged over all cases."""
+"""Loop rerolling: writes expanded items as loops and branches again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proof that a merged class is each of its specialisations: it is run on numbers of values.
+"""Translation validation: proves that a merged class expands to each of its specialisations.
 
 Every construction and every application of the template is evaluated for one specialisation and
 must be exactly one of the expanded ones, in whatever way the merging came about.

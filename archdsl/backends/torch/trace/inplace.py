@@ -1,4 +1,4 @@
-"""Which layers of a block may write over their inputs (`inplace=True`)."""
+"""Decides which layers may overwrite their input (`inplace=True`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators lowered to PyTorch's data, with the formulas that their values came from."""
+"""Lowers operators to PyTorch modules and calls, with the expressions of their arguments."""
 
 from __future__ import annotations
 

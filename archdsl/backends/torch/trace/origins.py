@@ -1,4 +1,4 @@
-"""The formulas that sizes remember, put in other terms, powers of loop variables too."""
+"""Rewrites the expressions that sizes were written as in terms of other names."""
 
 from __future__ import annotations
 

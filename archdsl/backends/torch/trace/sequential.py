@@ -1,4 +1,4 @@
-"""Labelled scopes that are applied as a plain chain, which `nn.Sequential` is for."""
+"""Finds labelled scopes that are plain chains and become `nn.Sequential`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lowered data taken apart and put together again, whatever it consists of."""
+"""Takes lowered data apart into terms and puts it together again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A specialised block as data for PyTorch: what is constructed, and what is applied to what."""
+"""Traces a specialised block: its constructions and applications as data for PyTorch."""
 
 from __future__ import annotations
 

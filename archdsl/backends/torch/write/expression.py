@@ -1,4 +1,4 @@
-"""Lowered expressions as Python code."""
+"""Writes lowered expressions as Python code."""
 
 from __future__ import annotations
 

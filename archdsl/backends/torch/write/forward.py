@@ -1,4 +1,4 @@
-"""`forward` of an emitted class: applications nested as an engineer would, variables reused."""
+"""Writes `forward`: nested calls, statements and returned values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`__init__` of an emitted class: parameters stored, members constructed, weights begun."""
+"""Writes `__init__`: stored parameters, constructed members, initial weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of one class: its parameters, its attributes, and how its members are reached."""
+"""Names the parameters and attributes of one class and the paths to its members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How static values are written in Python: numbers, sizes, element types, tuples of them."""
+"""Writes static values in Python: numbers, sizes, dtypes, tuples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The variables of an emitted `forward`: which name stands for which value at every place."""
+"""Assigns local variables of `forward` to values."""
 
 from __future__ import annotations
 

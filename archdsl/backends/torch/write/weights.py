@@ -1,4 +1,4 @@
-"""How weights begin in emitted source: the tensors of a block's own, and `torch.nn.init` calls."""
+"""Writes initial weights: `nn.Parameter`s, buffers and calls of `torch.nn.init`."""
 
 from __future__ import annotations
 
