@@ -1,4 +1,4 @@
-"""The commands `expand`, `transform` and `step`, which write an equivalent network."""
+"""The commands `transform` and `transforms`: equivalent networks in another form."""
 
 from __future__ import annotations
 

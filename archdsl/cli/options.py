@@ -1,4 +1,4 @@
-"""Parses option values such as `N=1` and `64-128`."""
+"""Parses option values such as `N=1` and `small=true`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Padding: constant, reflect and replicate."""
+"""Padding: constant, reflect, replicate and circular."""
 
 from typing import Any, Literal
 

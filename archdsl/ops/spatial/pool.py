@@ -1,4 +1,4 @@
-"""Pooling: max, average and Lp windows, adaptive and global."""
+"""Pooling: max and average over windows, adaptive and global."""
 
 from collections.abc import Callable
 from math import inf, prod
