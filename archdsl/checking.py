@@ -105,7 +105,8 @@ def checked(
         variant.check()
         if variant.model is not None and variant.prepares:
             variant.variant(name, preprocessing=True).check()
-    if first.file is not None and not names and not first.file.blocks:
+    file = first.file
+    if file is not None and not (names or file.blocks or first.files.syntax_errors):
         first.diagnostics.add(problems.no_model(first.name))
     compiled = tuple(variant.model for variant in variants if variant.model is not None)
     return CheckResult(tuple(first.diagnostics), first.files.sources, names, compiled)

@@ -99,13 +99,13 @@ class Compilation:
         if self.file is None:
             return None
         chosen = self._chosen(self.file)
-        if chosen is None or self.diagnostics.has_errors:
+        if chosen is None or self.diagnostics.errors > self.files.syntax_errors:
             return None
         try:
             with uncollected():
                 model = self._expand(self.file, chosen)
             if model is not None:
-                return model
+                return None if self.diagnostics.has_errors else model
         except Problem as problem:
             self.diagnostics.add(problem.diagnostic)
         except (DimTooComplex, DimOverflow) as error:
@@ -151,6 +151,8 @@ class Compilation:
 
     def _chosen(self, file: FileScope) -> str | None:
         names = self.model_names
+        if self.files.syntax_errors and (self._wanted or "") not in names:
+            return None  # it may stand in what could not be read
         if self._wanted is not None:
             block = file.blocks.get(self._wanted)
             if self._wanted in file.families or (block and block.definition.kind == "model"):

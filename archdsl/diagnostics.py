@@ -97,8 +97,13 @@ class Diagnostics:
         return len(self.items)
 
     @property
+    def errors(self) -> int:
+        """How many of them are errors."""
+        return sum(item.severity is Severity.ERROR for item in self.items)
+
+    @property
     def has_errors(self) -> bool:
-        return any(item.severity is Severity.ERROR for item in self.items)
+        return self.errors > 0
 
 
 class ArchError(Exception):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from archdsl.diagnostics import Diagnostic, Label
+from archdsl.diagnostics import Diagnostic, Fix, Label
+from archdsl.problems import elsewhere
 from archdsl.problems.words import did_you_mean, listed
 from archdsl.source import Span
 
@@ -114,11 +115,30 @@ def share_needs_one_layer(span: Span) -> Diagnostic:
     )
 
 
-def unknown_argument(span: Span, name: str, key: str, known: Sequence[str]) -> Diagnostic:
-    help, _ = did_you_mean(span, "axis" if key == "dim" else key, known)
+def unknown_argument(
+    span: Span, name: str, key: str, known: Sequence[str], without: Fix | None = None
+) -> Diagnostic:
+    """`without` removes the argument, which mends it where its value is inferred."""
+    key_span = span._replace(end=min(span.start + len(key), span.end))
+    help, fix = did_you_mean(key_span, key, known)
+    here = elsewhere.argument(key, known)
+    if here is not None:
+        help = (here.help,)
+        fix = without if here.replacement is None else Fix(key_span, here.replacement)
     taken = (f"it takes {listed([f'`{k}`' for k in known])}",) if known else ("it takes none",)
     return Diagnostic(
-        "unknown-argument", f"`{name}` has no argument `{key}`", span, help=help or taken
+        "unknown-argument", f"`{name}` has no argument `{key}`", span, help=help or taken, fix=fix
+    )
+
+
+def function_without_weight(span: Span, name: str, layer: str) -> Diagnostic:
+    name_span = span._replace(end=min(span.start + len(name), span.end))
+    return Diagnostic(
+        "wrong-kind",
+        f"the function `{name}` takes its weight as an input, which is no number",
+        span,
+        help=(f"the layer with a weight of its own is `{layer}`",),
+        fix=Fix(name_span, layer),
     )
 
 
@@ -136,12 +156,25 @@ def missing_argument(span: Span, name: str, key: str, known: Sequence[str]) -> D
     )
 
 
-def too_many_arguments(span: Span, name: str, allowed: int, count: int) -> Diagnostic:
+def too_many_arguments(
+    span: Span,
+    name: str,
+    allowed: int,
+    count: int,
+    names: Sequence[str] = (),
+    inferred: Fix | None = None,
+) -> Diagnostic:
+    """`names` can be given by name; `inferred` removes a width that the input tells."""
+    arguments = "1 argument" if allowed == 1 else f"{allowed} arguments"
+    help = [f"give the others by name: {listed([f'`{each}`' for each in names])}"] if names else []
+    if inferred is not None:
+        help.insert(0, "the width of the input is inferred: leave it out")
     return Diagnostic(
         "too-many-arguments",
-        f"`{name}` takes {allowed} arguments without a name, but got {count}",
+        f"`{name}` takes {arguments} without a name, but got {count}",
         span,
-        help=("give further arguments by name",),
+        help=tuple(help),
+        fix=inferred,
     )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from archdsl.diagnostics import Diagnostic, Fix
+from archdsl.diagnostics import Diagnostic, Fix, Label
 from archdsl.problems.words import listed
-from archdsl.source import Span
+from archdsl.source import Place, Span
 
 
 def syntax_error(span: Span, found: str, expected: Sequence[str], hint: str | None) -> Diagnostic:
-    wanted = listed(expected) if 0 < len(expected) <= 6 else "something else"
+    wanted = listed(expected) if expected else "something else"
     return Diagnostic(
         "syntax-error",
         f"unexpected {found}",
@@ -29,13 +29,63 @@ def unexpected_character(span: Span, character: str) -> Diagnostic:
 
 
 def unexpected_end(span: Span, expected: Sequence[str]) -> Diagnostic:
-    wanted = f"expected {listed(expected)}" if 0 < len(expected) <= 6 else "something is unfinished"
+    wanted = f"expected {listed(expected)}" if expected else "something is unfinished"
     return Diagnostic(
         "unexpected-end",
         "the file ends in the middle of a statement",
         span,
         label=wanted,
-        help=("every `{`, `(` and `[` needs its closing partner",),
+    )
+
+
+def known_mistake(code: str, message: str, span: Span, help: str, fix: Fix | None) -> Diagnostic:
+    """A mistake that people make who know another notation."""
+    return Diagnostic(code, message, span, help=(help,), fix=fix)
+
+
+def missing_separator(span: Span, separator: str, found: str, gap: Span) -> Diagnostic:
+    name, help = {
+        ",": ("comma", "arguments and items are separated by `,`"),
+        ":": ("colon", "a label or parameter has a `:` before what it is"),
+    }[separator]
+    return Diagnostic(
+        "syntax-error",
+        f"a {name} is missing before `{found}`",
+        span,
+        help=(help,),
+        fix=Fix(gap, separator),
+    )
+
+
+def type_before_name(span: Span, type: str, name: str) -> Diagnostic:
+    return Diagnostic(
+        "syntax-error",
+        "a type follows its name",
+        span,
+        help=(f"write `{name}: {type}`",),
+        fix=Fix(span, f"{name}: {type}"),
+    )
+
+
+def unopened_bracket(span: Span, bracket: str) -> Diagnostic:
+    return Diagnostic(
+        "syntax-error",
+        f"this `{bracket}` closes nothing",
+        span,
+        help=("remove it, or write its partner where it begins",),
+        fix=Fix(span, ""),
+    )
+
+
+def unclosed_bracket(span: Span, bracket: str, opened: Place, noticed: Span) -> Diagnostic:
+    partner = {"(": ")", "[": "]", "{": "}"}[bracket]
+    return Diagnostic(
+        "unclosed-bracket",
+        f"the `{bracket}` on line {opened.line}, column {opened.column} is never closed",
+        span,
+        label=f"opened here, without its `{partner}`",
+        related=(Label(noticed, "noticed here"),),
+        help=(f"write `{partner}` where it ends",),
     )
 
 

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
 
-from archdsl.diagnostics import Diagnostic, Label
+from archdsl.diagnostics import Diagnostic, Fix, Label
+from archdsl.problems import elsewhere
 from archdsl.problems.words import did_you_mean
 from archdsl.source import Span
-
-_ELSEWHERE: Final = {
-    "cat": "it is called `concat` here",
-    "range": "loops count as in `for i in 0..n { … }`",
-    "view": "it is called `reshape` here",
-}
-"""What names that Python and PyTorch have are here."""
 
 
 def unknown_name(
@@ -22,30 +15,58 @@ def unknown_name(
 ) -> Diagnostic:
     """`library` is where the standard library has a block of that name."""
     kind = "layer or block" if name[:1].isupper() else "name"
-    help, fix = did_you_mean(span, name, known)
-    if name in _ELSEWHERE:
-        help, fix = (_ELSEWHERE[name],), None
+    names = frozenset(known)
+    help, fix = did_you_mean(span, name, names)
+    here = elsewhere.named(name, names)
+    if here is not None:
+        help = (here.help,)
+        fix = None if here.replacement is None else Fix(span, here.replacement)
     if library is not None:
         help, fix = (f"it is in the standard library: `import {library} ({name})`",), None
     return Diagnostic("unknown-name", f"there is no {kind} `{name}` here", span, help=help, fix=fix)
 
 
-def no_such_attribute(span: Span, name: str) -> Diagnostic:
+def lower_case_size(span: Span, name: str) -> Diagnostic:
+    """A size in a signature that nothing declares, written as a name of a value is."""
+    capital = name[:1].upper() + name[1:]
+    return Diagnostic(
+        "unknown-name",
+        f"there is no number `{name}` here",
+        span,
+        help=(f"the name of a new size begins with a capital: `{capital}`",),
+        fix=Fix(span, capital),
+    )
+
+
+def size_quotient(span: Span) -> Diagnostic:
+    return Diagnostic(
+        "wrong-kind",
+        "a size is an integer, which `/` does not give",
+        span,
+        help=("write `//`, which rounds down, or `ceildiv(a, b)`, which rounds up",),
+    )
+
+
+def no_such_attribute(span: Span, name: str, operators: Iterable[str] = ()) -> Diagnostic:
+    here = elsewhere.dotted(f"x.{name}", frozenset(operators))
+    leads = "a dot leads from a labelled layer to its weight, as in `embedding.weight`"
     return Diagnostic(
         "no-such-attribute",
         f"`.{name}` is not something this value has",
         span,
-        help=("a dot leads from a labelled layer to its weight, as in `embedding.weight`",),
+        help=(leads if here is None else here.help.replace("x -> ", "… -> "),),
     )
 
 
 def unknown_weight(
-    span: Span, path: str, known: Sequence[str], operator: str | None = None
+    span: Span, path: str, known: Sequence[str], operators: Iterable[str]
 ) -> Diagnostic:
-    """`operator` is what the path ends with, if that is one: `x.transpose`, `nn.Linear`."""
+    """A dotted path; what it is called elsewhere is told first."""
     help, fix = did_you_mean(span, path, known)
-    if operator is not None:
-        help, fix = (f"no dot leads to an operator: write `x -> {operator}`",), None
+    here = elsewhere.dotted(path, frozenset(operators))
+    if here is not None:
+        help = (here.help,)
+        fix = None if here.replacement is None else Fix(span, here.replacement)
     return Diagnostic(
         "unknown-weight",
         f"no layer above has a weight `{path}`",

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from archdsl import problems
+from archdsl.diagnostics import Fix
 from archdsl.ir.model import Origin
 from archdsl.ir.op import Op
 from archdsl.semantics.problem import Problem
@@ -87,11 +88,13 @@ def bound(
     """Arguments by attribute name."""
     fields = tuple(operator.model_fields)
     given = _by_position(operator, name, positional)
+    spans = [argument.span for argument in (*positional, *keywords.values())]
     for key, argument in keywords.items():
         if key in given:
             raise Problem(problems.repeated_argument(argument.span, key))
         if key not in fields and FREE_NAMES not in fields:
-            raise Problem(problems.unknown_argument(argument.span, name, key, fields))
+            without = _without(argument.span, spans)
+            raise Problem(problems.unknown_argument(argument.span, name, key, fields, without))
         given[key] = argument
     return given
 
@@ -115,11 +118,26 @@ def _by_position(operator: type[Op], name: str, positional: Sequence[Given]) -> 
         span = positional[0].span.to(positional[-1].span)
         return {operator.positional[0].removeprefix("*"): Given(whole, span)}
     if len(positional) > len(operator.positional):
-        extra = positional[len(operator.positional)]
+        allowed = len(operator.positional)
+        span = positional[allowed].span
+        names = [key for key in operator.model_fields if key not in operator.positional]
+        has_width = len(positional) == allowed + 1 and operator.weights is not Op.weights
+        inferred = _without(positional[0].span, [each.span for each in positional])
         raise Problem(
-            problems.too_many_arguments(extra.span, name, len(operator.positional), len(positional))
+            problems.too_many_arguments(
+                span, name, allowed, len(positional), names, inferred if has_width else None
+            )
         )
     return dict(zip(operator.positional, positional, strict=False))
+
+
+def _without(span: Span, spans: Sequence[Span]) -> Fix:
+    """The removal of one of the arguments of a call, with the comma beside it."""
+    after = [other for other in spans if other.start >= span.end]
+    before = [other for other in spans if other.end <= span.start]
+    if after:
+        return Fix(span._replace(end=min(after).start), "")
+    return Fix(span._replace(start=max(before).end) if before else span, "")
 
 
 def _size(name: str, attribute: str, argument: Given) -> Dim:

@@ -320,6 +320,7 @@ class Calls:
         try:
             results = op.output_types(check, *types)
         except ShapeError as error:
+            self._check_weight(template, types)
             faulty = error.inputs or tuple(range(len(tensors)))
             chains = [builder.chain(tensors[index]) for index in faulty if index < len(tensors)]
             ways = mends(self._body, op, types, tensors, error)
@@ -331,6 +332,15 @@ class Calls:
             builder.require(condition, f"{template.name}: {message}", template.span)
         builder.admit(check.born, template.span)
         return results, tuple(size.name for size in check.born)
+
+    def _check_weight(self, template: Template, types: Sequence[TensorType]) -> None:
+        """A number where a function takes its weight was meant for the layer."""
+        layers = (name for name in REGISTRY if name.lower() == template.name != name)
+        layer = next(layers, None)
+        if layer is None or REGISTRY[layer] is REGISTRY[template.name]:
+            return
+        if any(type.rank == 0 for type in types[1:]):
+            raise Problem(problems.function_without_weight(template.span, template.name, layer))
 
     def _check_size(self, results: Sequence[TensorType], template: Template) -> None:
         """Many outputs cost steps; what has more axes than PyTorch takes is refused."""

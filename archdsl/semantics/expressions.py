@@ -161,7 +161,7 @@ class Expressions:
             parts.append(value.name)
             value = value.value
         if not isinstance(value, ast.Name):
-            raise Problem(problems.no_such_attribute(node.span, node.name))
+            raise Problem(problems.no_such_attribute(node.span, node.name, REGISTRY))
         bound = env.find(value.text)
         if isinstance(bound, Unknown):
             return UNKNOWN

@@ -30,6 +30,8 @@ class Files:
     """Folder that relative imports may not leave; None when the text is not in a file."""
     sources: dict[str, Source] = field(default_factory=dict[str, Source])
     scopes: dict[str, FileScope | None] = field(default_factory=dict[str, "FileScope | None"])
+    syntax_errors: int = 0
+    """How many errors of syntax the files have; the declarations with them are missing."""
     _loading: list[str] = field(default_factory=list[str])
 
     def load(self, source: Source, folder: Path | None) -> FileScope | None:
@@ -39,9 +41,12 @@ class Files:
         tree, found = parse(source, self.limits)
         for diagnostic in found:
             self.diagnostics.add(diagnostic)
-        if tree is None:
+        self.syntax_errors += len(found)
+        # What a broken file does not declare would be missed where it is imported.
+        if tree is None or (found and self._loading):
             return None
-        self._check_edition(tree, source)
+        if not found or tree.edition is not None:
+            self._check_edition(tree, source)
         scope = FileScope(source.name, tree.edition or EDITION)
         self._loading.append(source.name)
         try:

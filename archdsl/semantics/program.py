@@ -34,6 +34,7 @@ from archdsl.semantics.values import (
     describe,
     shown,
 )
+from archdsl.semantics.written_sizes import written_size
 from archdsl.sizes.conditions import all_of
 from archdsl.sizes.dims import Dim
 from archdsl.sizes.proof import Facts, smallest_admissible
@@ -265,11 +266,10 @@ class Program:
         env = Environment(block.file, None, seen)
         scratch = self._scratch()
         scratch.builder.facts = Facts(dict.fromkeys(binding.symbols, 0))
-        value = scratch.expressions.evaluate(node, env)
-        if not isinstance(value, Dim):
-            raise Problem(problems.wrong_kind(node.span, "a size", describe(value)))
+        size = written_size(scratch.expressions, node, env)
+        assert size is not None, "nothing of a signature has failed before"
         binding.demands += scratch.builder.requirements
-        return value
+        return size
 
     # ------------------------------------------------------------------------------- weights
 

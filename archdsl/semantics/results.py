@@ -10,7 +10,7 @@ from archdsl.ir.types import TensorType
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment, ReturnedValue
 from archdsl.semantics.specialise import binds_dim, dtype_named, spread
-from archdsl.semantics.values import Unknown, describe
+from archdsl.semantics.written_sizes import written_size
 from archdsl.sizes.conditions import Compare
 from archdsl.sizes.dims import Dim, ceildiv
 from archdsl.syntax import ast
@@ -106,11 +106,9 @@ class Results:
         if isinstance(written, ast.Name) and is_new and binds_dim(written.text, env.file):
             size = env.variables[written.text] = self._named(written.text, actual, item)
             return size
-        declared = self._body.expressions.evaluate(written, env)
-        if isinstance(declared, Unknown):
+        declared = written_size(self._body.expressions, written, env)
+        if declared is None:
             return actual
-        if not isinstance(declared, Dim):
-            raise Problem(problems.wrong_kind(written.span, "a size", describe(declared)))
         verdict = self._body.builder.facts.prove(Compare(actual, "==", declared))
         if verdict.proved:
             is_named = self._body is self._body.program.root_body or self._is_fresh(actual)

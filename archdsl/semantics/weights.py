@@ -136,9 +136,7 @@ class Weights:
             return UNKNOWN
         if tensor is None:
             known = self._program.weight_paths(self._builder)
-            last = path.rpartition(".")[2]
-            operator = last if last in REGISTRY else None
-            raise Problem(problems.unknown_weight(span, path, known, operator))
+            raise Problem(problems.unknown_weight(span, path, known, REGISTRY))
         return tensor
 
     def _borrow(self, path: str, span: Span) -> Tensor | None:

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 from lark import Token
 
-from archdsl.source import Span
-
 OPENING = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
 CLOSING = frozenset(OPENING.values())
 UNFINISHED = frozenset(
@@ -50,9 +48,3 @@ class Newlines:
                 open_brackets.pop()
             previous = kind
             yield token
-
-
-def span_of(file: str, token: Token) -> Span:
-    """The span of a token."""
-    start = token.start_pos or 0
-    return Span(file, start, start + len(token))

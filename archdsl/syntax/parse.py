@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from functools import cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from lark import Lark, Token, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from archdsl import problems
-from archdsl.diagnostics import Diagnostic
+from archdsl.diagnostics import Diagnostic, Fix
 from archdsl.limits import Limits
 from archdsl.resources import grammar_text, table_cache
 from archdsl.source import Source, Span
 from archdsl.syntax import ast
-from archdsl.syntax.hints import hint_for
+from archdsl.syntax.brackets import closes_nothing, never_closed, open_brackets
 from archdsl.syntax.lexer import OneScanLexer
+from archdsl.syntax.mistakes import explained, hint_for
 from archdsl.syntax.newlines import NestingTooDeep, Newlines
+from archdsl.syntax.recovery import Declaration, declarations, intact
 from archdsl.syntax.tree import LiteralError, TreeBuilder, interpolated
 
 HIDDEN_CONTROLS = frozenset(
@@ -77,23 +81,78 @@ def _parser() -> _Parser:
     return _Parser()
 
 
+class Piece(NamedTuple):
+    """A range of a text that is parsed by itself."""
+
+    text: str
+    start: int
+    end: int
+
+    @property
+    def own(self) -> str:
+        return self.text[self.start : self.end]
+
+    def span(self, file: str, start: int, end: int) -> Span:
+        """The span in the file of a range of the piece."""
+        return Span(file, self.start + start, self.start + end)
+
+
 def parse(source: Source, limits: Limits) -> tuple[ast.File | None, list[Diagnostic]]:
-    """The tree of a text, or the diagnostics that say why there is none."""
+    """The tree of a text, and the diagnostics that say what of the text is missing in it."""
     refused = _refused_text(source, limits)
     if refused is not None:
         return None, [refused]
-    builder = TreeBuilder(source.name, lambda text, at: parse_fragment(source, text, at, limits))
+    file, problem = _parsed(source, Piece(source.text, 0, len(source.text)), limits)
+    if file is not None or problem is None:
+        return file, []
+    return _recovered(source, limits, problem)
+
+
+def _parsed(
+    source: Source, piece: Piece, limits: Limits
+) -> tuple[ast.File | None, Diagnostic | None]:
+    """The tree of a piece of a text, or what is wrong with it first."""
+    builder = TreeBuilder(
+        source.name, lambda text, at: parse_fragment(source, text, at, limits), piece.start
+    )
     try:
-        return _parser().parse(source.text, builder, limits.nesting), []
+        return _parser().parse(piece.own, builder, limits.nesting), None
     except UnexpectedInput as error:
-        return None, [_syntax_problem(source, error)]
+        return None, _syntax_problem(source, piece, error)
     except NestingTooDeep as error:
-        span = Span(source.name, error.offset, error.offset + 1)
-        return None, [problems.limit_exceeded(span, "nesting", limits.nesting)]
+        at = piece.start + error.offset
+        span = Span(source.name, at, at + 1)
+        return None, problems.limit_exceeded(span, "nesting", limits.nesting)
     except LiteralError as error:
-        return None, [problems.bad_literal(error.span, error.reason)]
+        return None, problems.bad_literal(error.span, error.reason)
     except FragmentError as error:
-        return None, [error.diagnostic]
+        return None, error.diagnostic
+
+
+def _recovered(
+    source: Source, limits: Limits, first: Diagnostic
+) -> tuple[ast.File | None, list[Diagnostic]]:
+    """The declarations that are whole and use none of the others; what is wrong in each other."""
+    text = source.text
+    found: list[Diagnostic] = []
+    broken: list[Declaration] = []
+    whole: list[tuple[Declaration, ast.File]] = []
+    for declaration in declarations(text):
+        piece = Piece(text, declaration.start, declaration.end)
+        file, problem = _parsed(source, piece, limits)
+        if file is not None:
+            whole.append((declaration, file))
+        elif problem is not None:
+            broken.append(declaration)
+            found.append(problem)
+    if not found:
+        return None, [first]
+    kept = intact(text, [declaration for declaration, _ in whole], broken)
+    files = [whole[at][1] for at in kept]
+    if not files:
+        return None, found
+    items = tuple(item for file in files for item in file.items)
+    return replace(files[0], items=items), found
 
 
 class FragmentError(Exception):
@@ -110,7 +169,11 @@ FRAGMENT = "_ ="
 
 def parse_fragment(source: Source, text: str, offset: int, limits: Limits) -> ast.Expression:
     """An expression that stands inside a label or string, with spans in the whole file."""
-    builder = _Shifted(source.name, offset - len(FRAGMENT))
+    builder = TreeBuilder(
+        source.name,
+        lambda text, at: ast.String(Span(source.name, at, at), text),
+        offset - len(FRAGMENT),
+    )
     span = Span(source.name, offset, offset + len(text))
     try:
         items = _parser().parse(FRAGMENT + text, builder, limits.nesting).items
@@ -124,18 +187,6 @@ def parse_fragment(source: Source, text: str, offset: int, limits: Limits) -> as
     if len(items) == 1 and isinstance(items[0], ast.FileConstant):
         return items[0].value
     raise FragmentError(problems.bad_interpolation(span, text))
-
-
-class _Shifted(TreeBuilder):
-    """A tree builder whose tokens begin at an offset of the file."""
-
-    def __init__(self, file: str, offset: int) -> None:
-        super().__init__(file, lambda text, at: ast.String(Span(file, at, at), text))
-        self._offset = offset
-
-    def _token(self, token: Token) -> Span:
-        span = super()._token(token)
-        return Span(span.file, span.start + self._offset, span.end + self._offset)
 
 
 def message_parts(
@@ -159,26 +210,110 @@ def _refused_text(source: Source, limits: Limits) -> Diagnostic | None:
     return None
 
 
-def _syntax_problem(source: Source, error: UnexpectedInput) -> Diagnostic:
-    if isinstance(error, UnexpectedCharacters):
-        offset = int(cast(Any, error).pos_in_stream or 0)
-        span = Span(source.name, offset, offset + 1)
-        return problems.unexpected_character(span, source.text[offset : offset + 1])
-    if not isinstance(error, UnexpectedToken):
-        end = len(source.text)
-        return problems.unexpected_end(Span(source.name, end, end), ())
-    token = cast(Token, cast(Any, error).token)
-    expected = tuple(sorted(error.accepts or error.expected))
-    if token.type == "$END":
-        end = len(source.text.rstrip())
-        return problems.unexpected_end(Span(source.name, end, end), _spoken(expected))
-    start = token.start_pos or 0
-    span = Span(source.name, start, start + max(len(token), 1))
-    before = source.text[:start].rstrip()
-    found = "end of line" if token.type == "_NL" else f"`{token}`"
-    return problems.syntax_error(span, found, _spoken(expected), hint_for(token, before))
+def _syntax_problem(source: Source, piece: Piece, error: UnexpectedInput) -> Diagnostic:
+    """Why a piece of a text does not parse, as a person would say it."""
+    expected_terminals = _accepted(error)
+    expected = _spoken(expected_terminals)
+    if isinstance(error, UnexpectedToken) and cast(Any, error).token.type != "$END":
+        token = cast(Token, cast(Any, error).token)
+        offset = token.start_pos or 0
+        is_end = token.type == "_NL"
+        span = piece.span(source.name, offset, offset + (1 if is_end else max(len(token), 1)))
+        found = "end of line" if is_end else f"`{token}`"
+        body = is_end and "LBRACE" in expected_terminals
+        hint = BODY_HINT if body else hint_for(str(token))
+        problem = problems.syntax_error(span, found, expected, hint)
+    elif isinstance(error, UnexpectedCharacters):
+        token, offset = None, int(cast(Any, error).pos_in_stream or 0)
+        span = piece.span(source.name, offset, offset + 1)
+        problem = problems.unexpected_character(span, piece.own[offset : offset + 1])
+    else:
+        token, offset = None, len(piece.own.rstrip())
+        span = piece.span(source.name, offset, offset)
+        problem = problems.unexpected_end(span, expected)
+    return (
+        _unclosed(source, piece, offset)
+        or _unopened(source, piece, offset)
+        or _mistaken(source, piece, offset, problem)
+        or _unseparated(source, piece, token, expected_terminals)
+        or problem
+    )
 
 
+def _accepted(error: UnexpectedInput) -> frozenset[str]:
+    """The terminals that the grammar allows at the place of an error."""
+    if isinstance(error, UnexpectedToken):
+        return frozenset(error.accepts or error.expected)
+    return frozenset(getattr(error, "allowed", None) or ())
+
+
+def _unclosed(source: Source, piece: Piece, offset: int) -> Diagnostic | None:
+    """The bracket that nothing closes; at the end of a piece, the next declaration shows it."""
+    bracket = never_closed(piece.own, offset)
+    if bracket is None:
+        return None
+    opened = piece.span(source.name, bracket.offset, bracket.offset + 1)
+    at_end = offset >= len(piece.own.rstrip())
+    at = piece.end if at_end and piece.end < len(piece.text) else piece.start + offset
+    word = re.compile(r"\w+|.?", re.DOTALL).match(piece.text, at)
+    noticed = Span(source.name, at, at if word is None else word.end())
+    return problems.unclosed_bracket(opened, bracket.character, source.place(opened.start), noticed)
+
+
+def _mistaken(source: Source, piece: Piece, offset: int, problem: Diagnostic) -> Diagnostic | None:
+    """What the table of mistakes says of the line."""
+    known = explained(piece.own, offset)
+    if known is None:
+        return None
+    span = piece.span(source.name, known.start, known.end)
+    fix = None if known.replacement is None else Fix(span, known.replacement)
+    return problems.known_mistake(problem.code, known.message, span, known.help, fix)
+
+
+def _unopened(source: Source, piece: Piece, offset: int) -> Diagnostic | None:
+    """A closing bracket of which none is open."""
+    if not closes_nothing(piece.own, offset):
+        return None
+    span = piece.span(source.name, offset, offset + 1)
+    return problems.unopened_bracket(span, piece.own[offset])
+
+
+def _unseparated(
+    source: Source, piece: Piece, token: Token | None, accepted: frozenset[str]
+) -> Diagnostic | None:
+    """Two words side by side: a label or parameter without its colon, or items without a comma."""
+    if token is None or token.type not in OPERANDS:
+        return None
+    text, start = piece.own, token.start_pos or 0
+    end = len(text[:start].rstrip())
+    span = piece.span(source.name, start, start + len(token))
+    gap = piece.span(source.name, end, end)
+    before = _LAST_WORD.search(text, 0, end)
+    if before is not None and "COLON" in accepted and "\n" not in text[end:start]:
+        word = before[0]
+        if word in TYPE_NAMES:
+            both = piece.span(source.name, before.start(), span.end - piece.start)
+            return problems.type_before_name(both, word, str(token))
+        return problems.missing_separator(span, ":", str(token), gap)
+    brackets, _ = open_brackets(text, start)
+    if "COMMA" not in accepted or not brackets or brackets[-1].character == "{":
+        return None
+    return problems.missing_separator(span, ",", str(token), gap)
+
+
+_LAST_WORD = re.compile(r"[A-Za-z_]\w*\Z")
+TYPE_NAMES = frozenset({"int", "float", "bool", "str", "layer", "init"})
+BODY_HINT = "a body begins with `{` on the line of its head"
+OPERANDS = frozenset(
+    {"NAME", "INT", "FLOAT", "STRING", "LPAR", "LSQB", "MINUS", "NOT", "TRUE", "FALSE", "NONE"}
+    | {"PATH", "IF", "SCAN"}
+)
+OPERATORS = frozenset({"PLUS", "MINUS", "PRODUCT", "POWER", "COMPARISON", "AND", "OR"})
+CONTINUATIONS = frozenset({"LPAR", "LSQB", "DOT"})
+STATEMENTS = frozenset(
+    {"RETURN", "FOR", "REQUIRE", "EXPECT", "PARAM", "BUFFER", "YIELD", "SHARE", "LABEL", "REPEAT"}
+    | {"LBRACE"}
+)
 _NAMES = {
     "NAME": "a name", "INT": "an integer", "FLOAT": "a number", "STRING": "a string",
     "LABEL": "a label", "_NL": "a new line", "ARROW": "`->`", "LBRACE": "`{`", "RBRACE": "`}`",
@@ -189,7 +324,17 @@ _NAMES = {
 }  # fmt: skip
 
 
-def _spoken(terminals: tuple[str, ...]) -> tuple[str, ...]:
-    """Terminals in words, the punctuation that a person would miss first."""
-    words = {_NAMES.get(name, f"`{name.lower()}`") for name in terminals}
+def _spoken(terminals: frozenset[str]) -> tuple[str, ...]:
+    """Terminals in words, those of one kind as one, the punctuation first."""
+    words: set[str] = set()
+    if {"RETURN", "NAME"} <= terminals:
+        words.add("a statement")
+        terminals -= OPERANDS | STATEMENTS
+    elif {"NAME", "INT"} <= terminals:
+        words.add("a value")
+        terminals -= OPERANDS | STATEMENTS
+    elif OPERATORS & terminals:
+        words.add("an operator")
+        terminals -= OPERATORS | CONTINUATIONS
+    words |= {_NAMES.get(name, f"`{name.lower()}`") for name in terminals}
     return tuple(sorted(words, key=lambda word: (word[0] != "`", word)))

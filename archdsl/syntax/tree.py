@@ -10,7 +10,6 @@ from lark import Token
 
 from archdsl.source import Span
 from archdsl.syntax import ast
-from archdsl.syntax.newlines import span_of
 
 Children = list[Any]
 
@@ -40,14 +39,19 @@ KINDS: dict[str, Literal["block", "cell", "model"]] = {
 class TreeBuilder:
     """Makes the AST of one file; methods bear the names of the grammar's rules."""
 
-    def __init__(self, file: str, parse_expression: Callable[[str, int], ast.Expression]) -> None:
+    def __init__(
+        self, file: str, parse_expression: Callable[[str, int], ast.Expression], offset: int = 0
+    ) -> None:
+        """`offset` is where in the file the text begins of which the tokens are."""
         self._file = file
         self._parse_expression = parse_expression
+        self._offset = offset
 
     # ------------------------------------------------------------------------------ spans
 
     def _token(self, token: Token) -> Span:
-        return span_of(self._file, token)
+        start = self._offset + (token.start_pos or 0)
+        return Span(self._file, start, start + len(token))
 
     def _end(self, item: Any) -> Span:
         return self._token(item) if isinstance(item, Token) else item.span
@@ -227,7 +231,7 @@ class TreeBuilder:
             return None
         if token.type == "NAME":
             return ast.Label(self._token(token), (str(token),))
-        parts = interpolated(str(token), token.start_pos or 0, self._parse_expression)
+        parts = interpolated(str(token), self._token(token).start, self._parse_expression)
         return ast.Label(self._token(token), parts)
 
     def merge(self, children: Children) -> ast.Merge:
