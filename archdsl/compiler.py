@@ -105,7 +105,7 @@ class Compilation:
             with uncollected():
                 model = self._expand(self.file, chosen)
             if model is not None:
-                return None if self.diagnostics.has_errors else model
+                return model
         except Problem as problem:
             self.diagnostics.add(problem.diagnostic)
         except (DimTooComplex, DimOverflow) as error:
