@@ -141,9 +141,11 @@ class Argument:
     kind: Literal["int", "float", "bool", "str", "layer", "list"]
     value: Static
     is_default: bool = False
-    """Whether nothing was written, so that the parameter's default holds."""
+    """Whether the parameter's default holds: in a call that gives nothing, and in the block itself
+    where the default is computed from other parameters."""
     origin: str | None = field(default=None, compare=False)
-    """The formula that what is no size was written as, over the caller's parameters."""
+    """The formula that what is no size was written as, over the caller's parameters; for a computed
+    default over those of the block."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def _comparison(
     if isinstance(left, Unknown) or isinstance(right, Unknown):
         return None
     if isinstance(left, Dim) and isinstance(right, Dim):
-        claim = Compare(left.without_origin(), symbol, right.without_origin())  # pyright: ignore
+        claim = Compare(left, symbol, right)  # pyright: ignore[reportArgumentType]
         return claim if claim.truth is None else claim.truth
     try:
         return statics.compare(symbol, left, right, body.builder.facts).value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -247,13 +247,77 @@ class Expressions:
 
     def _logical(self, node: ast.Chain, operator: str, env: Environment) -> Evaluated:
         results: list[Evaluated] = []
-        for operand in (node.first, *(operand for _, operand in node.rest)):
+        operands = (node.first, *(operand for _, operand in node.rest))
+        for place, operand in enumerate(operands, 1):
             value = self.evaluate(operand, env)
             results.append(value)
             decided = isinstance(value, Truth) and value.value == (operator == "or")
             if decided and not any(isinstance(result, Tensor) for result in results):
-                break
+                decision = self._conjunction(results, operator, node.span)
+                return self._with_rest(decision, operator, operands[place:], env)
         return self._conjunction(results, operator, node.span)
+
+    def _with_rest(
+        self, decision: Evaluated, operator: str, rest: Sequence[ast.Expression], env: Environment
+    ) -> Evaluated:
+        """A truth with the text of the whole condition, also of what is not evaluated."""
+        if not isinstance(decision, Truth):
+            return decision
+        texts = [decision.text or str(decision.value)]
+        for operand in rest:
+            text = self._condition_text(operand, env)
+            if text is None:
+                return decision
+            texts.append(text)
+        return replace(decision, text=f" {operator} ".join(map(_bracketed, texts)))
+
+    def _condition_text(self, node: ast.Expression, env: Environment) -> str | None:
+        """The text of a condition over static values that another condition made irrelevant."""
+        match node:
+            case ast.Unary(operator="not", operand=operand):
+                text = self._condition_text(operand, env)
+                return None if text is None else f"not ({text})"
+            case ast.Chain(first=first, rest=rest) if rest[0][0] in ("and", "or"):
+                parts = [self._condition_text(each, env) for each in (first, *(o for _, o in rest))]
+                known = [part for part in parts if part is not None]
+                return f" {rest[0][0]} ".join(f"({p})" for p in known) if known == parts else None
+            case ast.Chain(first=first, rest=rest) if rest[0][0] in statics.NEGATED:
+                texts = [self._static_text(each, env) for each in (first, *(o for _, o in rest))]
+                known = [text for text in texts if text is not None]
+                if known != texts:
+                    return None
+                symbols = [symbol for symbol, _ in rest]
+                return known[0] + "".join(
+                    f" {s} {t}" for s, t in zip(symbols, known[1:], strict=True)
+                )
+            case _:
+                return self._static_text(node, env)
+
+    def _static_text(self, node: ast.Expression, env: Environment) -> str | None:
+        """The text of a static expression whose evaluation can neither fail nor demand anything."""
+        if not self._is_harmless(node, env):
+            return None
+        try:
+            return statics.text_of(self.evaluate(node, env))
+        except Problem:
+            return None
+
+    def _is_harmless(self, node: ast.Expression, env: Environment) -> bool:
+        """Whether it is made of numbers and names of static values, without a division."""
+        match node:
+            case ast.Integer() | ast.Real() | ast.String() | ast.Constant():
+                return True
+            case ast.Name():
+                return isinstance(env.find(node.text), Dim | Real | Truth | Text | Nothing)
+            case ast.Unary():
+                return self._is_harmless(node.operand, env)
+            case ast.Chain():
+                symbols = {symbol for symbol, _ in node.rest}
+                operands = (node.first, *(operand for _, operand in node.rest))
+                safe = symbols <= {"+", "-", "*"}
+                return safe and all(self._is_harmless(operand, env) for operand in operands)
+            case _:
+                return False
 
     def _conjunction(self, results: list[Evaluated], operator: str, span: Span) -> Evaluated:
         """`and`/`or` of results; a static one that decides ends the evaluation before."""

@@ -221,6 +221,33 @@ def _static(value: Evaluated) -> Static:
         case Items():
             return tuple(_static(item) for item in value.values)
         case Template():
-            return value.name
+            return layer_text(value)
         case _:
             return None
+
+
+def layer_text(layer: Template) -> str:
+    """A layer with its arguments, as the language writes it."""
+    arguments = [_literal(given.value) for given in layer.positional]
+    arguments += [f"{name}={_literal(given.value)}" for name, given in layer.keywords.items()]
+    return f"{layer.name}({', '.join(arguments)})" if arguments else layer.name
+
+
+def _literal(value: Evaluated) -> str:
+    match value:
+        case Dim():
+            return str(value)
+        case Real():
+            return repr(value.value)
+        case Truth():
+            return "true" if value.value else "false"
+        case Text():
+            return f'"{value.value}"'
+        case Items():
+            return f"[{', '.join(map(_literal, value.values))}]"
+        case Template():
+            return layer_text(value)
+        case Nothing():
+            return "none"
+        case _:
+            return describe(value)

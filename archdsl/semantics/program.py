@@ -9,18 +9,19 @@ from dataclasses import dataclass, field
 from archdsl import problems
 from archdsl.diagnostics import Diagnostics
 from archdsl.ir import receptive_field as tracing
-from archdsl.ir.model import Block, Model, Port
+from archdsl.ir.model import Argument, Block, Model, Port
 from archdsl.ir.op import Weight
 from archdsl.limits import LimitExceeded, Limits
 from archdsl.semantics.body import Body
 from archdsl.semantics.builder import BlockBuilder
 from archdsl.semantics.files import Files
 from archdsl.semantics.inputs import declared_preparations, environment, model_inputs
-from archdsl.semantics.parameters import bind_parameters, inside, static_argument
+from archdsl.semantics.parameters import bind_parameters, defaulted, inside, static_argument
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.results import Results
 from archdsl.semantics.scope import Environment, FileScope, ReturnedValue
 from archdsl.semantics.specialise import Binding, static_key
+from archdsl.semantics.statics import formula_of
 from archdsl.semantics.values import (
     BlockDefinition,
     Evaluated,
@@ -100,6 +101,8 @@ class Program:
         self.preparations: Mapping[str, Template] = {}
         """The inputs of the model that declare how they are prepared, and by what."""
         self._names: dict[str, int] = {}
+        self._given: frozenset[str] = frozenset()
+        """The parameters of the model that its defaults do not decide."""
         self._depth = 0
         self._deepest = limits.nesting * NESTING_SLACK
         self._counted = 0
@@ -416,7 +419,7 @@ class Program:
         return Block(
             name=block.name,
             doc=block.definition.doc,
-            arguments=tuple(static_argument(name, value) for name, value in arguments.items()),
+            arguments=self._arguments(block, arguments),
             symbols=tuple(binding.symbols),
             empty=tuple(name for name in binding.symbols if name in binding.empty),
             fresh=tuple(builder.fresh),
@@ -431,6 +434,26 @@ class Program:
             requirements=tuple(builder.requirements),
             span=block.definition.span,
         )
+
+    def _arguments(
+        self, block: BlockDefinition, arguments: Mapping[str, Evaluated]
+    ) -> tuple[Argument, ...]:
+        """The arguments as data; one that is computed from others keeps its formula."""
+        values = {name: inside(name, value) for name, value in arguments.items()}
+        scratch = self._scratch()
+        found: list[Argument] = []
+        for parameter in block.definition.parameters:
+            name = parameter.name.text
+            argument = static_argument(name, arguments[name])
+            is_given = not self._expanding and name in self._given
+            if parameter.default is not None and not is_given:
+                env = Environment(block.file, None, values)
+                default = scratch.expressions.evaluate(parameter.default, env)
+                computed = static_argument(name, default, is_default=True)
+                if formula_of(default) is not None and computed.value == argument.value:
+                    argument = computed
+            found.append(argument)
+        return tuple(found)
 
     def _outputs(self, block: BlockDefinition, returned: list[ReturnedValue]) -> tuple[Port, ...]:
         taken: set[str] = {port.name.text for port in block.definition.ports}
@@ -460,6 +483,7 @@ class Program:
         arguments = bind_parameters(scratch, block, template)
         if arguments is None:
             return None
+        self._given = frozenset(arguments) - defaulted(block, template)
         self.preparations = declared_preparations(scratch, block, arguments)
         given = self.preparations if self.preprocessing else {}
         binding = model_inputs(scratch, block, arguments, fixed, given)

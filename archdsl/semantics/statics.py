@@ -142,7 +142,7 @@ def negative(value: Number) -> Number:
     """`-value`."""
     if isinstance(value, Dim):
         return -value
-    return Real(-value.value, f"-{value.text}" if value.text else None)
+    return Real(-value.value, f"(-{value.text})" if value.text else None)
 
 
 def compare(symbol: str, left: Evaluated, right: Evaluated, facts: Facts) -> Truth:
@@ -218,7 +218,7 @@ def _real_function(
         except (ValueError, ZeroDivisionError, OverflowError):
             raise StaticError(f"`{name}` has no value at {text_of(number)}") from None
         written = python is not None and _has_text(number)
-        return Real(result, f"({text_of(number)}) {python}" if written else None)
+        return Real(result, f"(({text_of(number)}) {python})" if written else None)
 
     return apply
 

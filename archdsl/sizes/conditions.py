@@ -46,6 +46,13 @@ class Condition:
         return ()
 
     @property
+    def comparisons(self) -> tuple[Compare, ...]:
+        """The comparisons in it, in order."""
+        if isinstance(self, Compare):
+            return (self,)
+        return tuple(each for part in self.parts for each in part.comparisons)
+
+    @property
     def symbols(self) -> frozenset[str]:
         """The names of all symbols in the condition."""
         return frozenset[str]().union(*(part.symbols for part in self.parts))

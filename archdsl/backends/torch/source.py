@@ -12,7 +12,7 @@ from archdsl.backends.torch.template import Template
 from archdsl.backends.torch.write.forward import Forward
 from archdsl.backends.torch.write.init import Constructor
 from archdsl.backends.torch.write.names import ClassNames
-from archdsl.backends.torch.write.values import value_code
+from archdsl.backends.torch.write.values import is_formula, value_code
 from archdsl.backends.torch.write.weights import BILINEAR
 from archdsl.ir.model import Model, every_node
 from archdsl.rewrites.fuse import for_torch
@@ -74,7 +74,8 @@ def _class_lines(template: Template, file_doc: str, given: Set[str]) -> list[str
     if lines[1:]:
         lines.append("")
     if template.is_chain:
-        return [*lines, *_signature(template, names.parameters), *constructor.lines]
+        signature = _signature(template, names.parameters)
+        return [*lines, *signature, *constructor.defaults, *constructor.lines]
     forward = Forward(template, names, constructor.conditions)
     forward.write()
     stored = [
@@ -83,7 +84,8 @@ def _class_lines(template: Template, file_doc: str, given: Set[str]) -> list[str
     ]
     if stored or constructor.lines:
         lines += _signature(template, names.parameters)
-        lines += [f"{INDENT * 2}super().__init__()", *stored, *constructor.lines, ""]
+        lines += [f"{INDENT * 2}super().__init__()", *constructor.defaults]
+        lines += [*stored, *constructor.lines, ""]
     arguments = [Code(name) for name in ("self", *forward.arguments)]
     lines += lay_out("def ", call("forward", arguments), 1, ":")
     return [*lines, *forward.lines]
@@ -93,8 +95,9 @@ def _signature(template: Template, names: Mapping[str, str]) -> list[str]:
     parameters = [Code("self")]
     for name in template.parameters:
         if name in template.defaults:
-            default = value_code(template.defaults[name], Code)
-            parameters.append(default.prefixed(f"{names[name]}="))
+            default = template.defaults[name]
+            code = Code("None") if is_formula(default) else value_code(default, Code)
+            parameters.append(code.prefixed(f"{names[name]}="))
         else:
             parameters.append(Code(names[name]))
     return lay_out("def ", bracket("__init__(", parameters, ")"), 1, ":")

@@ -216,6 +216,7 @@ class Template:
     doc: str
     parameters: Sequence[str]
     defaults: Mapping[str, Any]
+    """Plain values, and formulas over other parameters."""
     sizes: Mapping[str, tuple[int, int]]
     """Sizes read at run time: the position of the input and the axis."""
     constructions: Sequence[Construction]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from archdsl.backends.python.formula import Formula
 from archdsl.backends.python.naming import Namespace
 from archdsl.backends.torch.generalise.cases import Mismatch
 from archdsl.backends.torch.generalise.merge import Wanted, merged
@@ -14,14 +15,19 @@ from archdsl.backends.torch.template import Template
 from archdsl.backends.torch.trace.trace import Trace, is_numbered_chain, plain, static_names, trace
 from archdsl.diagnostics import InternalError
 from archdsl.ir.lowering import Unsupported
-from archdsl.ir.model import Block, Model, every_node
+from archdsl.ir.model import Argument, Block, Model, every_node
+from archdsl.sizes.dims import Dim
 
 
 def class_templates(model: Model) -> list[Template]:
     """Every class, what is used before what uses it; the outermost last."""
+    return list(dict.fromkeys(classes_of_blocks(model).values()))
+
+
+def classes_of_blocks(model: Model) -> dict[str, Template]:
+    """The class of each block by its key, in the order in which classes are written."""
     names = Namespace()
     known: dict[str, Template] = {}
-    templates: list[Template] = []
     traced: dict[str, Trace] = {}
     for key in _in_order_of_use(model):
         traced[key] = trace(model, key, traced)
@@ -32,13 +38,12 @@ def class_templates(model: Model) -> list[Template]:
         defaults = _defaults(model, keys)
         for members, template in _written_together(traces, known, defaults):
             template.name = names.claim_class(members[0].block.name)
-            templates.append(template)
             known.update((member.key, template) for member in members)
-    root = templates[-1]
+    root = known[model.entry]
     root.is_root = True
     if len(root.outputs) > 1:
         root.output_class = names.claim_class(f"{root.name}Output")
-    return templates
+    return known
 
 
 def _demand_one_object(model: Model, block: Block, known: Mapping[str, Template]) -> None:
@@ -105,6 +110,7 @@ def _verified(traces: Sequence[Trace], wanted: Wanted) -> Template:
     """The class of these, all of whose parameters are followed by everything that has to."""
     template = merged(traces, wanted)
     lost = set[str]().union(*(verify(template, traced, wanted.classes) for traced in traces))
+    lost |= set[str]().union(*(traced.unfollowed & traced.names.keys() for traced in traces))
     half_followed = lost.intersection(template.parameters)
     if half_followed:
         return _verified(traces, replace(wanted, literal=wanted.literal | half_followed))
@@ -199,11 +205,12 @@ def _used(block: Block) -> list[str]:
 
 def _defaults(model: Model, keys: Sequence[str]) -> dict[str, Any]:
     """The defaults of a block's parameters; those of the outermost are what it was built with."""
+    own = [argument for key in keys for argument in model.blocks[key].arguments]
+    computed = {a.name: _formula(a) for a in own if a.is_default and a.kind != "layer"}
     if model.entry in keys:
-        arguments = model.root.arguments
-        return {a.name: plain(a.value) for a in arguments if a.kind != "layer"}
+        return {a.name: plain(a.value) for a in own if a.kind != "layer"} | computed
     wanted = set(keys)
-    return {
+    given = {
         argument.name: plain(argument.value)
         for block in model.blocks.values()
         for member in block.members
@@ -211,3 +218,12 @@ def _defaults(model: Model, keys: Sequence[str]) -> dict[str, Any]:
         for argument in member.arguments
         if argument.is_default and argument.kind != "layer"
     }
+    return given | computed
+
+
+def _formula(argument: Argument) -> Any:
+    """A default that is computed from other parameters."""
+    if isinstance(argument.value, Dim):
+        origin = argument.value.origin
+        return Formula(str(origin)) if origin.is_opaque else origin
+    return plain(argument.value) if argument.origin is None else Formula(argument.origin)

@@ -224,7 +224,12 @@ class _Merger:
         for name in reversed(template.parameters):
             if name not in self.wanted.defaults:
                 break
-            defaults[name] = self.wanted.defaults[name]
+            default = self.wanted.defaults[name]
+            if not set(_names(default)) <= set(template.parameters):
+                if len(self.cases) > 1:
+                    break
+                default = self.cases[0].values[name]
+            defaults[name] = default
         template.defaults = defaults
 
 

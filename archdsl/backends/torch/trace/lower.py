@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -23,6 +23,8 @@ from archdsl.ir.model import Origin
 from archdsl.ir.obligations import SETTLED
 from archdsl.ir.op import Init, Op, Weight
 from archdsl.ir.types import DType, TensorType
+from archdsl.passes.attributes import terms
+from archdsl.sizes.conditions import Condition
 from archdsl.sizes.dims import Dim
 
 
@@ -68,10 +70,11 @@ def layer(
 ) -> Layer:
     """The module of an operator in its layer form."""
     attributes = _attributes(op, origins)
-    module = _lower(op, origins, lambda written: written.torch_module(*types))
-    for origin in origins:
-        if _is_parameter(attributes[origin.attribute]):
-            module = _with_keyword(op, types, origin.attribute, attributes, module)
+
+    def method(op: Op) -> Module:
+        return op.torch_module(*types)
+
+    module = _with_keywords(op, origins, attributes, _lower(op, origins, method), method)
     usual = {weight.name: weight.init for weight in op.weights(*types)}
     inits = tuple((w.name, begun(w.init)) for w in weights if usual.get(w.name) != w.init)
     return Layer(module, attributes, inits)
@@ -92,34 +95,162 @@ def _is_parameter(value: Any) -> bool:
     return isinstance(value, Written) or (isinstance(value, Dim) and bool(value.origin.symbols))
 
 
+def _with_keywords(
+    op: Op,
+    origins: Sequence[Origin],
+    attributes: Mapping[str, Any],
+    lowered: Any,
+    method: Callable[[Op], Any],
+) -> Any:
+    """A call with the keywords that are left out only because their values are the defaults."""
+    for origin in origins:
+        is_call = isinstance(lowered, Call | Module)
+        if is_call and _is_parameter(attributes[origin.attribute]):
+            lowered = _with_keyword(op, origin.attribute, attributes, lowered, method)
+    return lowered
+
+
 def _with_keyword(
     op: Op,
-    types: Sequence[TensorType],
     attribute: str,
     attributes: Mapping[str, Any],
-    module: Module,
-) -> Module:
-    """The module with a keyword that is left out only because its value is the default."""
-    value = getattr(op, attribute)
-    if attribute in module.kwargs or not isinstance(value, int | float):
-        return module
+    lowered: Call | Module,
+    method: Callable[[Op], Any],
+) -> Call | Module:
+    value = getattr(op, attribute, None)
+    if attribute in lowered.kwargs or not isinstance(value, int | float):
+        return lowered
     other = not value if isinstance(value, bool) else value + 1
     try:
-        probe = op.model_copy(update={attribute: other}).torch_module(*types)
+        probe = method(op.model_copy(update={attribute: other}))
     except Exception:
-        return module
-    added = probe.kwargs.get(attribute)
-    if added != other or probe.kwargs.keys() - module.kwargs.keys() != {attribute}:
-        return module
-    known = {**module.kwargs, attribute: attributes[attribute]}
+        return lowered
+    if type(probe) is not type(lowered) or probe.kwargs.get(attribute) != other:
+        return lowered
+    if probe.kwargs.keys() - lowered.kwargs.keys() != {attribute}:
+        return lowered
+    known = {**lowered.kwargs, attribute: attributes[attribute]}
     places = {name: place for place, name in enumerate(type(op).model_fields)}
     names = sorted(known, key=lambda name: places.get(name, len(places)))
-    return replace(module, kwargs={name: known[name] for name in names})
+    return replace(lowered, kwargs={name: known[name] for name in names})
 
 
 def function(op: Op, types: Sequence[TensorType], origins: Sequence[Origin]) -> Expression:
     """The expression of an operator in its function form."""
-    return _lower(op, origins, lambda written: written.torch_call(*types))
+
+    def method(op: Op) -> Expression:
+        return op.torch_call(*types)
+
+    lowered = _lower(op, origins, method)
+    return _with_keywords(op, origins, _attributes(op, origins), lowered, method)
+
+
+PROBE = "attribute"
+"""The name of an attribute while it is found out what follows it."""
+
+
+def unfollowed(
+    op: Op, types: Sequence[TensorType], origins: Sequence[Origin], *, as_layer: bool
+) -> Iterator[str]:
+    """The names in attributes which the lowered form would not follow, were they changed."""
+    for origin in origins:
+        names = _names_in(origin)
+        if names and not _is_followed(op, types, origin.attribute, as_layer=as_layer):
+            yield from names
+    for term in terms(op):
+        if isinstance(term, Condition):
+            yield from _names_in_condition(term)
+
+
+def _names_in(origin: Origin) -> frozenset[str]:
+    if isinstance(origin.value, str):
+        return frozenset(Formula(origin.value).names)
+    return origin.value.origin.symbols if isinstance(origin.value, Dim) else frozenset()
+
+
+def _names_in_condition(condition: Condition) -> frozenset[str]:
+    """The names of the numbers in a condition, which is written with the numbers."""
+    sides = [side for each in condition.comparisons for side in (each.left, each.right)]
+    return frozenset[str]().union(*(side.origin.symbols - side.symbols for side in sides))
+
+
+def _is_followed(op: Op, types: Sequence[TensorType], attribute: str, *, as_layer: bool) -> bool:
+    """Whether the lowered form at other values is what the formula in it says."""
+    value = _value(op, attribute)
+    is_size = isinstance(value, Dim) or (isinstance(value, int) and not isinstance(value, bool))
+    probe: Any = Dim.of(value).with_origin(Dim.symbol(PROBE)) if is_size else PROBE
+    marked = _with_value(op, attribute, probe) if isinstance(value, Dim) else op
+    origins = (Origin(attribute, probe),) if attribute in type(op).model_fields else ()
+    written = _lowered(marked, types, origins, as_layer=as_layer)
+    for other in _others(value.value if isinstance(value, Dim) else value):
+        changed = _with_value(op, attribute, Dim.of(other) if isinstance(value, Dim) else other)
+        try:
+            wanted = _lowered(changed, types, (), as_layer=as_layer)
+        except Exception:  # the operator has no such form
+            continue
+        if not _is_alike(_at(written, other), wanted, {attribute: other}):
+            return False
+    return True
+
+
+def _value(op: Op, attribute: str) -> Any:
+    """The value of an attribute, or of one of the sizes that a pattern names."""
+    own = attribute in type(op).model_fields
+    return getattr(op, attribute) if own else _sizes(op)[attribute]
+
+
+def _sizes(op: Op) -> dict[str, Dim]:
+    return getattr(op, "sizes")  # noqa: B009
+
+
+def _with_value(op: Op, attribute: str, value: Any) -> Op:
+    if attribute in type(op).model_fields:
+        return op.model_copy(update={attribute: value})
+    return op.model_copy(update={"sizes": {**_sizes(op), attribute: value}})
+
+
+def _lowered(
+    op: Op, types: Sequence[TensorType], origins: Sequence[Origin], *, as_layer: bool
+) -> Any:
+    return layer(op, types, origins, ()).module if as_layer else function(op, types, origins)
+
+
+def _others(value: Any) -> tuple[Any, ...]:
+    """Values near another one."""
+    match value:
+        case bool():
+            return (not value,)
+        case int():
+            return (2 * value, value + 1)
+        case float():
+            return (value / 2 + 0.015625,)
+        case _:
+            return ()
+
+
+def _at(written: Any, other: Any) -> Any:
+    """A lowered form with another value of the attribute."""
+
+    def leaf(value: Any) -> Any:
+        if isinstance(value, Dim) and PROBE in value.origin.symbols:
+            return value.origin.substitute({PROBE: other})
+        if isinstance(value, Written) and value.formula.names == (PROBE,):
+            return value.formula.evaluate({PROBE: other})
+        return value
+
+    return rewrite(written, leaf)
+
+
+def _is_alike(found: Any, wanted: Any, defaults: Mapping[str, Any]) -> bool:
+    """Whether two lowered forms are the same; a keyword that is left out has its default."""
+    if isinstance(found, Call | Module) and isinstance(wanted, Call | Module):
+        absent = {name: defaults[name] for name in defaults if name in found.kwargs}
+        wanted = replace(wanted, kwargs={**absent, **wanted.kwargs})
+        named = {name: wanted.kwargs.get(name) for name in found.kwargs}
+        if found.kwargs.keys() != wanted.kwargs.keys():
+            return False
+        wanted = replace(wanted, kwargs=named)
+    return same(found, wanted)
 
 
 def _attributes(op: Op, origins: Sequence[Origin]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,12 +19,14 @@ from archdsl.backends.torch.trace.lower import (
     layer,
     result_types,
     tensor_of,
+    unfollowed,
     with_constants,
 )
 from archdsl.backends.torch.trace.origins import at_pass, in_terms, names_of
 from archdsl.diagnostics import InternalError
 from archdsl.ir.lowering import Expression, Index, Input, Invocation, Unsupported
-from archdsl.ir.model import Argument, Block, Frame, Member, Model, Node, Scan, every_node
+from archdsl.ir.model import Argument, Block, Frame, Member, Model, Node, Origin, Scan, every_node
+from archdsl.ir.op import Op
 from archdsl.ir.types import DType, TensorType
 from archdsl.sizes.dims import Dim
 
@@ -79,6 +82,11 @@ class Trace:
     """Sizes that depend on data: the value that first has it, and the axis."""
     types: list[TensorType] = field(default_factory=list[TensorType])
     """The types of all values; their sizes remember the formulas they came from."""
+    passed: list[TensorType] = field(default_factory=list[TensorType])
+    """The types of the outputs, where sizes that the signature does not name are called after the
+    place of the input and the axis that they come from."""
+    unfollowed: set[str] = field(default_factory=set[str])
+    """The names that an operator's attribute was written with and its lowered form is not."""
 
     def value(self, value: int) -> int:
         """The value itself, where it was only passed on."""
@@ -176,7 +184,28 @@ class _Tracer:
             self._add(node, functions)
         for port in self.block.outputs:
             self._materialise(port.value, ())
+        self.trace.passed += self._passed()
         self.trace.fresh.update(self._fresh_sizes())
+
+    def _passed(self) -> list[TensorType]:
+        """The outputs' types with names for the sizes of inputs that have none."""
+        outputs = [port.value for port in self.block.outputs]
+        own = list(self.trace.types)
+        for place, port in enumerate(self.block.inputs):
+            type = own[port.value]
+            nameless = [dim.value is not None and not dim.has_origin for dim in type.dims]
+            dims = (
+                dim.with_origin(Dim.symbol(_place(place, axis))) if nameless[axis] else dim
+                for axis, dim in enumerate(type.dims)
+            )
+            if any(nameless):
+                self.trace.types[port.value] = TensorType(type.dtype, tuple(dims), type.axes)
+        if all(map(operator.is_, own, self.trace.types)):
+            return [own[value] for value in outputs]
+        self._remember_sizes(self.block.nodes)
+        passed = [self._type_in((), value) for value in outputs]
+        self.trace.types[:] = own
+        return passed
 
     def _fresh_sizes(self) -> Iterator[tuple[str, tuple[int, int]]]:
         """Where each size that depends on data can be read off first."""
@@ -228,7 +257,17 @@ class _Tracer:
             for name, value in made.values.items()
             if isinstance(value, Dim) or type(value) is int
         }
-        inner = [callee.types[port.value] for port in callee.block.outputs]
+        inner = [
+            TensorType(own.dtype, tuple(map(_named_or, own.dims, passed.dims)), own.axes)
+            for own, passed in zip(
+                (callee.types[port.value] for port in callee.block.outputs),
+                callee.passed,
+                strict=True,
+            )
+        ]
+        for place, value in enumerate(node.inputs):
+            for axis, dim in enumerate(self._type_in(node.frames, value).dims):
+                origins[_place(place, axis)] = dim.origin
         return [
             TensorType(
                 outer.dtype,
@@ -246,8 +285,15 @@ class _Tracer:
             return self._instance(member, self.model.blocks[member.block], node)
         if node is None or node.op is None:
             raise InternalError(f"nothing says what layer {member.path} is")
-        made = layer(node.op, self._types(node), node.origins, member.weights)
+        types = self._types(node)
+        made = layer(node.op, types, node.origins, member.weights)
+        self._note_unfollowed(node.op, types, node.origins, as_layer=True)
         return made.in_place() if member.path in self.overwriting else made
+
+    def _note_unfollowed(
+        self, op: Op, types: Sequence[TensorType], origins: Sequence[Origin], *, as_layer: bool
+    ) -> None:
+        self.trace.unfollowed.update(unfollowed(op, types, origins, as_layer=as_layer))
 
     def _instance(self, member: Member, block: Block, node: Node | None) -> Instance:
         values: dict[str, Any] = static_names(block)
@@ -315,6 +361,7 @@ class _Tracer:
         if node.op is None:
             raise InternalError(f"a node of {self.block.name} applies nothing")
         expression = function(node.op, self._types(node), node.origins)
+        self._note_unfollowed(node.op, self._types(node), node.origins, as_layer=False)
         if isinstance(expression, Dim | bool | int | float | Written):
             self.constants[node.outputs[0]] = expression, self.block.type(node.outputs[0]).dtype
             self.level_of[node.outputs[0]] = len(self.levels) - 1
@@ -404,6 +451,15 @@ def _sizes_of(inner: TensorType, outer: TensorType) -> Iterator[tuple[str, Any]]
         name = own.origin.symbol_name if own.has_origin else None
         if name is not None and own.value is not None:
             yield name, given if given.value == own.value else own.value
+
+
+def _place(place: int, axis: int) -> str:
+    """A name for a size of an input that its signature does not name."""
+    return f"axis_{axis}_of_input_{place}"
+
+
+def _named_or(own: Dim, passed: Dim) -> Dim:
+    return own if own.has_origin else passed
 
 
 def _in_terms_of(origins: Mapping[str, Dim], own: Dim, outer: Dim) -> Dim:

@@ -41,6 +41,7 @@ from archdsl.backends.torch.write.values import (
     LoopVariables,
     Variables,
     enclosing,
+    is_formula,
     loop_clause,
     value_code,
 )
@@ -66,6 +67,7 @@ class Constructor:
         """What `forward` asks instead of a condition."""
         self.optional: dict[Formula, str] = {}
         """Members that are None where a condition does not hold."""
+        self.defaults = self._computed_defaults()
         self.lines: list[str] = []
         self.shared = self._share_formulas()
         if template.is_chain:
@@ -76,6 +78,18 @@ class Constructor:
         self._write_items(template.constructions, "self", (), None, names.parameter, BODY)
         self._write_scoped_weights(names.parameter)
         self._write_ties(names.parameter)
+
+    def _computed_defaults(self) -> list[str]:
+        """Statements that compute the parameters for which nothing is given from others."""
+        lines: list[str] = []
+        for name in self.template.parameters:
+            default = self.template.defaults.get(name)
+            if is_formula(default):
+                own = self.names.parameters[name]
+                code = value_code(default, self.names.parameter)
+                lines += lay_out(f"if {own} is None", Code(":"), BODY)
+                lines += lay_out(f"{own} = ", code, BODY + 1)
+        return lines
 
     # --------------------------------------------------------------------------- shared formulas
 
@@ -235,7 +249,10 @@ class Constructor:
             code = self._value(made.values[name], variables)
             if name not in template.defaults:
                 arguments.append(code)
-            elif code.text != value_code(template.defaults[name], variables).text:
+            elif (
+                is_formula(template.defaults[name])
+                or code.text != value_code(template.defaults[name], variables).text
+            ):
                 keywords[inner[name]] = code
         return call(template.name, arguments, keywords)
 

@@ -43,6 +43,11 @@ def value_code(value: Any, variables: Variables) -> Code:
             return literal(value)
 
 
+def is_formula(value: Any) -> bool:
+    """Whether a static value is computed from names."""
+    return isinstance(value, Formula) or (isinstance(value, Dim) and value.value is None)
+
+
 def polynomial_code(polynomial: Polynomial, variables: Variables) -> Code:
     """A size as a formula: `4 * width`, `(H + 3) // 4`."""
     remainder = remainder_form(polynomial)
