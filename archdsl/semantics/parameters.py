@@ -190,6 +190,27 @@ def _forget(value: Evaluated) -> Evaluated:
             return value
 
 
+def own_arguments(
+    body: Body,
+    block: BlockDefinition,
+    arguments: Mapping[str, Evaluated],
+    given: frozenset[str],
+) -> tuple[Argument, ...]:
+    """The arguments of a block as data; a default computed from others keeps its formula."""
+    env = Environment(block.file, None, {n: inside(n, value) for n, value in arguments.items()})
+    found: list[Argument] = []
+    for parameter in block.definition.parameters:
+        name = parameter.name.text
+        argument = static_argument(name, arguments[name])
+        if parameter.default is not None and name not in given:
+            default = body.expressions.evaluate(parameter.default, env)
+            computed = static_argument(name, default, is_default=True)
+            if formula_of(default) is not None and computed.value == argument.value:
+                argument = computed
+        found.append(argument)
+    return tuple(found)
+
+
 def static_argument(name: str, value: Evaluated, *, is_default: bool = False) -> Argument:
     """An argument as data of the IR."""
     origin = formula_of(value) if isinstance(value, Real | Truth | Text) else None

@@ -9,19 +9,18 @@ from dataclasses import dataclass, field
 from archdsl import problems
 from archdsl.diagnostics import Diagnostics
 from archdsl.ir import receptive_field as tracing
-from archdsl.ir.model import Argument, Block, Model, Port
+from archdsl.ir.model import Block, Model, Port
 from archdsl.ir.op import Weight
 from archdsl.limits import LimitExceeded, Limits
 from archdsl.semantics.body import Body
 from archdsl.semantics.builder import BlockBuilder
 from archdsl.semantics.files import Files
 from archdsl.semantics.inputs import declared_preparations, environment, model_inputs
-from archdsl.semantics.parameters import bind_parameters, defaulted, inside, static_argument
+from archdsl.semantics.parameters import bind_parameters, defaulted, inside, own_arguments
 from archdsl.semantics.problem import Problem
-from archdsl.semantics.results import Results
+from archdsl.semantics.results import Results, output_ports
 from archdsl.semantics.scope import Environment, FileScope, ReturnedValue
 from archdsl.semantics.specialise import Binding, static_key
-from archdsl.semantics.statics import formula_of
 from archdsl.semantics.values import (
     BlockDefinition,
     Evaluated,
@@ -419,12 +418,14 @@ class Program:
         return Block(
             name=block.name,
             doc=block.definition.doc,
-            arguments=self._arguments(block, arguments),
+            arguments=own_arguments(
+                self._scratch(), block, arguments, frozenset() if self._expanding else self._given
+            ),
             symbols=tuple(binding.symbols),
             empty=tuple(name for name in binding.symbols if name in binding.empty),
             fresh=tuple(builder.fresh),
             inputs=inputs,
-            outputs=self._outputs(block, returned),
+            outputs=output_ports(block, returned),
             values=tuple(builder.values),
             weights=tuple(builder.weights),
             borrowed=tuple(builder.borrowed),
@@ -434,39 +435,6 @@ class Program:
             requirements=tuple(builder.requirements),
             span=block.definition.span,
         )
-
-    def _arguments(
-        self, block: BlockDefinition, arguments: Mapping[str, Evaluated]
-    ) -> tuple[Argument, ...]:
-        """The arguments as data; one that is computed from others keeps its formula."""
-        values = {name: inside(name, value) for name, value in arguments.items()}
-        scratch = self._scratch()
-        found: list[Argument] = []
-        for parameter in block.definition.parameters:
-            name = parameter.name.text
-            argument = static_argument(name, arguments[name])
-            is_given = not self._expanding and name in self._given
-            if parameter.default is not None and not is_given:
-                env = Environment(block.file, None, values)
-                default = scratch.expressions.evaluate(parameter.default, env)
-                computed = static_argument(name, default, is_default=True)
-                if formula_of(default) is not None and computed.value == argument.value:
-                    argument = computed
-            found.append(argument)
-        return tuple(found)
-
-    def _outputs(self, block: BlockDefinition, returned: list[ReturnedValue]) -> tuple[Port, ...]:
-        taken: set[str] = {port.name.text for port in block.definition.ports}
-        outputs: list[Port] = []
-        for index, item in enumerate(returned):
-            name = item.name or ("output" if len(returned) == 1 else f"output{index}")
-            while item.name is None and name in taken:
-                name += "_"
-            if name in taken:
-                raise Problem(problems.duplicate_output(item.span, name))
-            taken.add(name)
-            outputs.append(Port(name=name, value=item.value.index, training=item.training))
-        return tuple(outputs)
 
     # --------------------------------------------------------------------------------- model
 

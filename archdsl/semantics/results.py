@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from archdsl import problems
+from archdsl.ir.model import Port
 from archdsl.ir.obligations import FreshSize
 from archdsl.ir.types import TensorType
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment, ReturnedValue
 from archdsl.semantics.specialise import binds_dim, dtype_named, spread
+from archdsl.semantics.values import BlockDefinition
 from archdsl.semantics.written_sizes import written_size
 from archdsl.sizes.conditions import Compare
 from archdsl.sizes.dims import Dim, ceildiv
@@ -172,3 +175,18 @@ def _quotient(written: ast.Expression) -> tuple[ast.Expression, ast.Expression] 
     if isinstance(written, ast.Chain) and len(written.rest) == 1 and written.rest[0][0] == "//":
         return written.first, written.rest[0][1]
     return None
+
+
+def output_ports(block: BlockDefinition, returned: Sequence[ReturnedValue]) -> tuple[Port, ...]:
+    """The outputs of a block; one without a name gets a name that no input has."""
+    taken: set[str] = {port.name.text for port in block.definition.ports}
+    outputs: list[Port] = []
+    for index, item in enumerate(returned):
+        name = item.name or ("output" if len(returned) == 1 else f"output{index}")
+        while item.name is None and name in taken:
+            name += "_"
+        if name in taken:
+            raise Problem(problems.duplicate_output(item.span, name))
+        taken.add(name)
+        outputs.append(Port(name=name, value=item.value.index, training=item.training))
+    return tuple(outputs)
