@@ -9,7 +9,7 @@ CANDIDATES := python3 python3.11 python3.12 python3.13 python3.14
 PYTHON ?= $(firstword $(foreach each,$(CANDIDATES),$(shell \
 	$(each) -c '$(USABLE)' >/dev/null 2>&1 && echo $(each))))
 
-.PHONY: test bless demo characters shapes bench lint format constraints clean
+.PHONY: test bless pages demo characters shapes bench lint format constraints clean
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto $(ARGS)
@@ -17,6 +17,12 @@ test: $(STAMP)
 # Writes again what the error pages show that the compiler says; look at the difference.
 bless: $(STAMP)
 	ARCHDSL_BLESS=1 $(BIN)/python -m pytest -q -n auto tests/language/test_errors.py
+
+# Writes again the pages that are made from the code.
+pages: $(STAMP)
+	$(BIN)/python docs/files.py
+	$(BIN)/python -m archdsl.reports.operators > $(VENV)/operators.md
+	@mv $(VENV)/operators.md docs/operators.md
 
 demo: $(STAMP)
 	$(BIN)/python examples/digits.py

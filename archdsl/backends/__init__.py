@@ -1,0 +1,1 @@
+"""Targets: each folder writes a model in another form."""

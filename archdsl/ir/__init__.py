@@ -1,0 +1,1 @@
+"""The IR and the contract of operators."""

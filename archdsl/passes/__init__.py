@@ -1,0 +1,1 @@
+"""From one block to another, or to facts about it."""

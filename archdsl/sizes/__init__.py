@@ -1,0 +1,1 @@
+"""The algebra of sizes and the prover; knows nothing of networks."""

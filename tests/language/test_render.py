@@ -1,3 +1,5 @@
+"""Diagnostics drawn for people and for programs."""
+
 import json
 import subprocess
 import sys

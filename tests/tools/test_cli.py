@@ -1,3 +1,5 @@
+"""The command line: commands, options, exit codes."""
+
 import json
 import os
 import subprocess

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,3 +120,9 @@ def test_the_reference_of_operators_is_up_to_date() -> None:
     assert page.read_text("utf-8") == reference.document(), (
         "make it again: python -m archdsl.reports.operators > docs/operators.md"
     )
+
+
+def test_the_lists_of_files_are_up_to_date() -> None:
+    command = [sys.executable, "docs/files.py", "--check"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

@@ -1,3 +1,5 @@
+"""The operators' pages."""
+
 import json
 
 import pytest

@@ -1,0 +1,1 @@
+"""ONNX: a flat block lowered to a graph, and files of it."""

@@ -1,0 +1,1 @@
+"""Writing Python: expressions, layout, names."""

@@ -1,0 +1,1 @@
+"""Step-by-step decoding: prefill and one step."""

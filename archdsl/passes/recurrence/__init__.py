@@ -1,0 +1,1 @@
+"""Scans recognised as recurrent layers."""

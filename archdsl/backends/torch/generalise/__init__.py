@@ -1,0 +1,1 @@
+"""Specialisations merged into classes, loops found again, and the proof of both."""

@@ -1,0 +1,1 @@
+"""Specialised blocks lowered to data for PyTorch."""

@@ -1,0 +1,1 @@
+"""Classes written as text."""
