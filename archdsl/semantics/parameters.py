@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from archdsl import problems
+from archdsl.ir.literals import literal
 from archdsl.ir.model import Argument, Static
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Environment
@@ -14,6 +15,7 @@ from archdsl.semantics.values import (
     BlockDefinition,
     Evaluated,
     Given,
+    Initialiser,
     Items,
     Nothing,
     Real,
@@ -29,8 +31,6 @@ from archdsl.syntax import ast
 
 if TYPE_CHECKING:
     from archdsl.semantics.body import Body
-
-KINDS = ("int", "float", "bool", "str", "layer")
 
 
 def bind_parameters(
@@ -96,7 +96,7 @@ def admitted(
     type_ = parameter.type
     if type_ is None:
         return value
-    if type_.name not in KINDS:
+    if type_.name not in ast.PARAMETER_TYPES:
         raise Problem(problems.unknown_type(type_.span, type_.name or "[…]"))
     if type_.dims is None:
         return _scalar(block, parameter, type_.name, value, span)
@@ -255,20 +255,6 @@ def layer_text(layer: Template) -> str:
 
 
 def _literal(value: Evaluated) -> str:
-    match value:
-        case Dim():
-            return str(value)
-        case Real():
-            return repr(value.value)
-        case Truth():
-            return "true" if value.value else "false"
-        case Text():
-            return f'"{value.value}"'
-        case Items():
-            return f"[{', '.join(map(_literal, value.values))}]"
-        case Template():
-            return layer_text(value)
-        case Nothing():
-            return "none"
-        case _:
-            return describe(value)
+    if isinstance(value, Template):
+        return layer_text(value)
+    return literal(value.init if isinstance(value, Initialiser) else _static(value))

@@ -334,6 +334,10 @@ class Ellipsis:
     span: Span
 
 
+PARAMETER_TYPES = ("int", "float", "bool", "str", "layer")
+"""The types of static parameters; all others are types of tensors."""
+
+
 @node
 class Type:
     """`int`, `int[4]`, `[N, C]` or `int64[B, T]`: a name or None, and dims or None."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
+from archdsl.ir.literals import literal, message
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Block, Member, Model, Node, Port, Requirement, Scan, every_node
 from archdsl.ir.obligations import Obligations
@@ -45,7 +45,6 @@ SIZES = "sizes"
 """The attribute whose items are written as arguments of their own (`h=8`)."""
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z_0-9]*\Z")
-_ESCAPED = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}
 
 
 def emit(model: Model) -> str:
@@ -194,7 +193,7 @@ class _Writer:
         defaults = self._default_inits[member.path]
         for weight in member.weights:
             if weight.init != defaults[weight.name]:
-                yield f"{weight.name}_init={_init(weight.init)}"
+                yield f"{weight.name}_init={literal(weight.init)}"
 
     def _names(self, node: Node) -> str:
         """Names for the node's values, made of its path or its operator alone."""
@@ -344,16 +343,11 @@ def _input_dim(dim: Dim, empty: dict[str, None]) -> str:
 
 
 def _require(requirement: Requirement) -> str:
-    return f"require {_condition(requirement.condition)}, {_message(requirement.reason)}"
-
-
-def _condition(condition: Condition) -> str:
-    """A condition without `not`, which the language resolves too."""
-    return str(condition.negated().negated())
+    return f"require {literal(requirement.condition)}, {message(requirement.reason)}"
 
 
 def _weight(weight: Weight) -> str:
-    return f"{_declared(weight, weight.name)} = {_init(weight.init)}"
+    return f"{_declared(weight, weight.name)} = {literal(weight.init)}"
 
 
 def _declared(weight: Weight, name: str) -> str:
@@ -368,49 +362,4 @@ def _attributes(op: Op) -> Iterator[str]:
         if name == SIZES:
             yield from (f"{axis}={size}" for axis, size in value.items())
         else:
-            yield f"{name}={_value(value)}"
-
-
-def _init(init: Init) -> str:
-    arguments = dict(init.arguments)
-    if init.kind == "values":
-        return _value(arguments["data"])
-    written = ", ".join(f"{name}={_value(value)}" for name, value in arguments.items())
-    return f"{init.kind}({written})"
-
-
-def _value(value: Any) -> str:
-    match value:
-        case None:
-            return "none"
-        case bool():
-            return str(value).lower()
-        case DType() | Dim() | int():
-            return str(value)
-        case float():
-            return _number(value)
-        case str():
-            return _quoted(value)
-        case Condition():
-            return _condition(value)
-        case tuple() | list():
-            items = cast("Sequence[Any]", value)
-            return f"[{', '.join(map(_value, items))}]"
-        case _:
-            raise Unsupported(f"{value!r} cannot be written in the language")
-
-
-def _number(value: float) -> str:
-    """A number that reads back exactly; one too large for a float reads back as infinite."""
-    if math.isnan(value):
-        return "(1e999 - 1e999)"
-    return repr(value).replace("inf", "1e999")
-
-
-def _quoted(text: str) -> str:
-    return '"' + "".join(_ESCAPED.get(character, character) for character in text) + '"'
-
-
-def _message(text: str) -> str:
-    """A message, in which braces would mean an expression."""
-    return _quoted(text).replace("{", "\\{").replace("}", "\\}")
+            yield f"{name}={literal(value)}"
