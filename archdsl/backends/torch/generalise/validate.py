@@ -31,11 +31,11 @@ from archdsl.backends.torch.template import (
     Template,
     Variable,
 )
-from archdsl.backends.torch.trace.lower import Instance, Layer, Made, Written, begun
+from archdsl.backends.torch.trace.lower import Instance, Layer, Made, begun, is_alike, plain
 from archdsl.backends.torch.trace.origins import lost_names
 from archdsl.backends.torch.trace.sequential import containers
 from archdsl.backends.torch.trace.terms import rewrite, same
-from archdsl.backends.torch.trace.trace import Step, Steps, Trace, plain
+from archdsl.backends.torch.trace.trace import Step, Steps, Trace
 from archdsl.ir.lowering import Call, Invocation, Module
 from archdsl.ir.model import Frame
 from archdsl.sizes.dims import Dim
@@ -167,9 +167,9 @@ class _Replay:
         match item.made, made:
             case Module(), Layer():
                 found = _evaluated(item.made, case)
-                if not _is_alike(found, made.module, made.attributes):
+                if not is_alike(found, made.module, made.attributes):
                     raise Mismatch("a module")
-                if not _is_alike(_evaluated(item.inits, case), made.inits, {}):
+                if not is_alike(_evaluated(item.inits, case), made.inits, {}):
                     raise Mismatch("initialisers")
                 self._note((item.made, item.inits), (made.module, made.inits))
             case NewInstance(template=template), Instance():
@@ -340,7 +340,7 @@ class _Replay:
             step = waiting.step
             if not waiting.count or step.invocation != invocation:
                 continue
-            if isinstance(callee, str) or _is_alike(callee, step.callee, step.attributes):
+            if isinstance(callee, str) or is_alike(callee, step.callee, step.attributes):
                 waiting.count -= 1
                 self.left -= 1
                 return step
@@ -395,17 +395,3 @@ def _evaluated(expression: Any, case: Case) -> Any:
         return case.evaluate(value) if isinstance(value, Dim | Formula) else value
 
     return rewrite(expression, leaf)
-
-
-def _is_alike(found: Any, wanted: Any, attributes: Mapping[str, Any]) -> bool:
-    """Whether a lowering is the wanted one; keywords left out have the operator's value."""
-    wanted = rewrite(wanted, lambda leaf: plain(leaf) if isinstance(leaf, Dim | Written) else leaf)
-    if isinstance(found, Call | Module) and isinstance(wanted, Call | Module):
-        filled = {
-            name: wanted.kwargs[name] if name in wanted.kwargs else plain(attributes[name])
-            for name in found.kwargs
-        }
-        if not wanted.kwargs.keys() <= found.kwargs.keys():
-            return False
-        wanted = type(wanted)(wanted.target, wanted.args, filled)
-    return same(wanted, found)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any
+from typing import Any, cast
 
 from archdsl.backends.python.formula import Formula
 from archdsl.backends.torch.trace.terms import leaves, rewrite, same, taken_apart
@@ -23,8 +23,6 @@ from archdsl.ir.model import Origin
 from archdsl.ir.obligations import SETTLED
 from archdsl.ir.op import Init, Op, Weight
 from archdsl.ir.types import DType, TensorType
-from archdsl.passes.attributes import terms
-from archdsl.sizes.conditions import Condition
 from archdsl.sizes.dims import Dim
 
 
@@ -63,6 +61,46 @@ class Instance:
 
 
 Made = Layer | Instance
+
+
+def other_values(value: Any) -> tuple[Any, ...]:
+    """Values near another one, none for what has no neighbours."""
+    match value:
+        case bool():
+            return (not value,)
+        case int():
+            return (value + 1, 2 * value)
+        case float():
+            return (value / 2 + 0.015625,)
+        case _:
+            return ()
+
+
+def plain(value: Any) -> Any:
+    """A static value without origins, integers as `int`."""
+    match value:
+        case Dim():
+            return value if value.value is None else value.value
+        case Written():
+            return value.value
+        case tuple() | list():
+            return tuple(map(plain, cast("list[Any]", value)))
+        case _:
+            return value
+
+
+def is_alike(found: Any, wanted: Any, attributes: Mapping[str, Any]) -> bool:
+    """Whether a lowering is the wanted one; keywords left out have the operator's value."""
+    wanted = rewrite(wanted, lambda leaf: plain(leaf) if isinstance(leaf, Dim | Written) else leaf)
+    if isinstance(found, Call | Module) and isinstance(wanted, Call | Module):
+        filled = {
+            name: wanted.kwargs[name] if name in wanted.kwargs else plain(attributes[name])
+            for name in found.kwargs
+        }
+        if not wanted.kwargs.keys() <= found.kwargs.keys():
+            return False
+        wanted = type(wanted)(wanted.target, wanted.args, filled)
+    return same(wanted, found)
 
 
 def layer(
@@ -120,7 +158,7 @@ def _with_keyword(
     value = getattr(op, attribute, None)
     if attribute in lowered.kwargs or not isinstance(value, int | float):
         return lowered
-    other = not value if isinstance(value, bool) else value + 1
+    other = other_values(value)[0]
     try:
         probe = method(op.model_copy(update={attribute: other}))
     except Exception:
@@ -143,114 +181,6 @@ def function(op: Op, types: Sequence[TensorType], origins: Sequence[Origin]) -> 
 
     lowered = _lower(op, origins, method)
     return _with_keywords(op, origins, _attributes(op, origins), lowered, method)
-
-
-PROBE = "attribute"
-"""The name of an attribute while it is found out what follows it."""
-
-
-def unfollowed(
-    op: Op, types: Sequence[TensorType], origins: Sequence[Origin], *, as_layer: bool
-) -> Iterator[str]:
-    """The names in attributes which the lowered form would not follow, were they changed."""
-    for origin in origins:
-        names = _names_in(origin)
-        if names and not _is_followed(op, types, origin.attribute, as_layer=as_layer):
-            yield from names
-    for term in terms(op):
-        if isinstance(term, Condition):
-            yield from _names_in_condition(term)
-
-
-def _names_in(origin: Origin) -> frozenset[str]:
-    if isinstance(origin.value, str):
-        return frozenset(Formula(origin.value).names)
-    return origin.value.origin.symbols if isinstance(origin.value, Dim) else frozenset()
-
-
-def _names_in_condition(condition: Condition) -> frozenset[str]:
-    """The names of the numbers in a condition, which is written with the numbers."""
-    sides = [side for each in condition.comparisons for side in (each.left, each.right)]
-    return frozenset[str]().union(*(side.origin.symbols - side.symbols for side in sides))
-
-
-def _is_followed(op: Op, types: Sequence[TensorType], attribute: str, *, as_layer: bool) -> bool:
-    """Whether the lowered form at other values is what the formula in it says."""
-    value = _value(op, attribute)
-    is_size = isinstance(value, Dim) or (isinstance(value, int) and not isinstance(value, bool))
-    probe: Any = Dim.of(value).with_origin(Dim.symbol(PROBE)) if is_size else PROBE
-    marked = _with_value(op, attribute, probe) if isinstance(value, Dim) else op
-    origins = (Origin(attribute, probe),) if attribute in type(op).model_fields else ()
-    written = _lowered(marked, types, origins, as_layer=as_layer)
-    for other in _others(value.value if isinstance(value, Dim) else value):
-        changed = _with_value(op, attribute, Dim.of(other) if isinstance(value, Dim) else other)
-        try:
-            wanted = _lowered(changed, types, (), as_layer=as_layer)
-        except Exception:  # the operator has no such form
-            continue
-        if not _is_alike(_at(written, other), wanted, {attribute: other}):
-            return False
-    return True
-
-
-def _value(op: Op, attribute: str) -> Any:
-    """The value of an attribute, or of one of the sizes that a pattern names."""
-    own = attribute in type(op).model_fields
-    return getattr(op, attribute) if own else _sizes(op)[attribute]
-
-
-def _sizes(op: Op) -> dict[str, Dim]:
-    return getattr(op, "sizes")  # noqa: B009
-
-
-def _with_value(op: Op, attribute: str, value: Any) -> Op:
-    if attribute in type(op).model_fields:
-        return op.model_copy(update={attribute: value})
-    return op.model_copy(update={"sizes": {**_sizes(op), attribute: value}})
-
-
-def _lowered(
-    op: Op, types: Sequence[TensorType], origins: Sequence[Origin], *, as_layer: bool
-) -> Any:
-    return layer(op, types, origins, ()).module if as_layer else function(op, types, origins)
-
-
-def _others(value: Any) -> tuple[Any, ...]:
-    """Values near another one."""
-    match value:
-        case bool():
-            return (not value,)
-        case int():
-            return (2 * value, value + 1)
-        case float():
-            return (value / 2 + 0.015625,)
-        case _:
-            return ()
-
-
-def _at(written: Any, other: Any) -> Any:
-    """A lowered form with another value of the attribute."""
-
-    def leaf(value: Any) -> Any:
-        if isinstance(value, Dim) and PROBE in value.origin.symbols:
-            return value.origin.substitute({PROBE: other})
-        if isinstance(value, Written) and value.formula.names == (PROBE,):
-            return value.formula.evaluate({PROBE: other})
-        return value
-
-    return rewrite(written, leaf)
-
-
-def _is_alike(found: Any, wanted: Any, defaults: Mapping[str, Any]) -> bool:
-    """Whether two lowered forms are the same; a keyword that is left out has its default."""
-    if isinstance(found, Call | Module) and isinstance(wanted, Call | Module):
-        absent = {name: defaults[name] for name in defaults if name in found.kwargs}
-        wanted = replace(wanted, kwargs={**absent, **wanted.kwargs})
-        named = {name: wanted.kwargs.get(name) for name in found.kwargs}
-        if found.kwargs.keys() != wanted.kwargs.keys():
-            return False
-        wanted = replace(wanted, kwargs=named)
-    return same(found, wanted)
 
 
 def _attributes(op: Op, origins: Sequence[Origin]) -> dict[str, Any]:
@@ -365,12 +295,9 @@ def _with_formula(
 ) -> Any:
     """Find where an attribute ends up by lowering it with another value."""
     value = getattr(op, attribute)
-    if isinstance(value, bool):
-        other: Any = not value
-    elif isinstance(value, float):
-        other = value / 2 + 0.015625
-    else:
+    if not isinstance(value, bool | float):
         return _mark_keyword(result, attribute, value, formula)
+    [other] = other_values(value)
     try:
         probe = method(op.model_copy(update={attribute: other}))
     except Exception:

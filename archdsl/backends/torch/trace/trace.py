@@ -6,7 +6,7 @@ import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from archdsl.backends.python.formula import Formula
 from archdsl.backends.torch.trace.inplace import overwriting
@@ -17,12 +17,13 @@ from archdsl.backends.torch.trace.lower import (
     function,
     gives_tuple,
     layer,
+    plain,
     result_types,
     tensor_of,
-    unfollowed,
     with_constants,
 )
 from archdsl.backends.torch.trace.origins import at_pass, in_terms, names_of
+from archdsl.backends.torch.trace.unfollowed import unfollowed
 from archdsl.diagnostics import InternalError
 from archdsl.ir.lowering import Expression, Index, Input, Invocation, Unsupported
 from archdsl.ir.model import Argument, Block, Frame, Member, Model, Node, Origin, Scan, every_node
@@ -113,19 +114,6 @@ def static_names(block: Block) -> dict[str, Any]:
         if argument.kind != "layer":
             names[argument.name] = plain(argument.value)
     return names
-
-
-def plain(value: Any) -> Any:
-    """A static value without origins, integers as `int`."""
-    match value:
-        case Dim():
-            return value if value.value is None else value.value
-        case Written():
-            return value.value
-        case tuple() | list():
-            return tuple(map(plain, cast("list[Any]", value)))
-        case _:
-            return value
 
 
 def _port_dims(block: Block) -> Iterator[Dim]:
