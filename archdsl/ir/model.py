@@ -310,6 +310,9 @@ class Block(_Frozen):
     members: tuple[Member, ...] = ()
     nodes: tuple[Node, ...] = ()
     requirements: tuple[Requirement, ...] = ()
+    decisions: tuple[str, ...] = ()
+    """The conditions that were decided at compile time, as Python expressions like a frame's; of a
+    branch that was not taken nothing else is left."""
     span: Span
 
     def type(self, value: int) -> TensorType:

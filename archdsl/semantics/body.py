@@ -215,6 +215,7 @@ class Body:
             for name in assigned_names((statement,)):
                 env.variables[name] = UNKNOWN
             return None
+        self.builder.decided(condition)
         frame = Frame(
             kind="if",
             site=statement.span.start,

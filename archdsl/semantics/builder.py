@@ -26,7 +26,7 @@ from archdsl.ir.op import Op, Weight
 from archdsl.ir.types import TensorType
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.scope import Labels, NameScope
-from archdsl.semantics.values import Tensor
+from archdsl.semantics.values import Tensor, Truth
 from archdsl.sizes.conditions import Compare, Condition
 from archdsl.sizes.dims import Dim
 from archdsl.sizes.proof import Facts
@@ -52,6 +52,8 @@ class BlockBuilder:
     borrowed: list[Borrowed] = field(default_factory=list[Borrowed])
     second_names: list[SecondName] = field(default_factory=list[SecondName])
     requirements: list[Requirement] = field(default_factory=list[Requirement])
+    decisions: dict[str, None] = field(default_factory=dict[str, None])
+    """The texts of the conditions that were decided, in order."""
     frames: tuple[Frame, ...] = ()
     names: NameScope = field(default_factory=NameScope)
     labels: Labels = field(default_factory=Labels)
@@ -101,6 +103,11 @@ class BlockBuilder:
             yield
         finally:
             self.frames = before
+
+    def decided(self, condition: Truth) -> None:
+        """Remember a condition that decides what the block consists of."""
+        if condition.text is not None:
+            self.decisions[condition.text] = None
 
     @contextmanager
     def labelled(self, label: str, span: Span) -> Generator[None]:

@@ -180,7 +180,7 @@ class Expressions:
                 name = "neg" if node.operator == "-" else "logical_not"
                 return self._body.calls.tensor_function(name, (operand,), node.span)
             case Truth() if node.operator == "not":
-                text = f"not {operand.text}" if operand.text else None
+                text = f"not {_bracketed(operand.text)}" if operand.text else None
                 return Truth(not operand.value, text)
             case Dim() | Real() if node.operator == "-":
                 return statics.negative(operand)
@@ -253,48 +253,12 @@ class Expressions:
             results.append(value)
             decided = isinstance(value, Truth) and value.value == (operator == "or")
             if decided and not any(isinstance(result, Tensor) for result in results):
-                decision = self._conjunction(results, operator, node.span)
-                return self._with_rest(decision, operator, operands[place:], env)
+                rest = [self._text_alone(each, env) for each in operands[place:]]
+                return self._conjunction(results, operator, node.span, rest)
         return self._conjunction(results, operator, node.span)
 
-    def _with_rest(
-        self, decision: Evaluated, operator: str, rest: Sequence[ast.Expression], env: Environment
-    ) -> Evaluated:
-        """A truth with the text of the whole condition, also of what is not evaluated."""
-        if not isinstance(decision, Truth):
-            return decision
-        texts = [decision.text or str(decision.value)]
-        for operand in rest:
-            text = self._condition_text(operand, env)
-            if text is None:
-                return decision
-            texts.append(text)
-        return replace(decision, text=f" {operator} ".join(map(_bracketed, texts)))
-
-    def _condition_text(self, node: ast.Expression, env: Environment) -> str | None:
-        """The text of a condition over static values that another condition made irrelevant."""
-        match node:
-            case ast.Unary(operator="not", operand=operand):
-                text = self._condition_text(operand, env)
-                return None if text is None else f"not ({text})"
-            case ast.Chain(first=first, rest=rest) if rest[0][0] in ("and", "or"):
-                parts = [self._condition_text(each, env) for each in (first, *(o for _, o in rest))]
-                known = [part for part in parts if part is not None]
-                return f" {rest[0][0]} ".join(f"({p})" for p in known) if known == parts else None
-            case ast.Chain(first=first, rest=rest) if rest[0][0] in statics.NEGATED:
-                texts = [self._static_text(each, env) for each in (first, *(o for _, o in rest))]
-                known = [text for text in texts if text is not None]
-                if known != texts:
-                    return None
-                symbols = [symbol for symbol, _ in rest]
-                return known[0] + "".join(
-                    f" {s} {t}" for s, t in zip(symbols, known[1:], strict=True)
-                )
-            case _:
-                return self._static_text(node, env)
-
-    def _static_text(self, node: ast.Expression, env: Environment) -> str | None:
-        """The text of a static expression whose evaluation can neither fail nor demand anything."""
+    def _text_alone(self, node: ast.Expression, env: Environment) -> str | None:
+        """The text of an operand that need not be evaluated, if that can have no effect."""
         if not self._is_harmless(node, env):
             return None
         try:
@@ -303,7 +267,7 @@ class Expressions:
             return None
 
     def _is_harmless(self, node: ast.Expression, env: Environment) -> bool:
-        """Whether it is made of numbers and names of static values, without a division."""
+        """Whether it is made of numbers and names of static values, and divides by numbers only."""
         match node:
             case ast.Integer() | ast.Real() | ast.String() | ast.Constant():
                 return True
@@ -312,15 +276,27 @@ class Expressions:
             case ast.Unary():
                 return self._is_harmless(node.operand, env)
             case ast.Chain():
-                symbols = {symbol for symbol, _ in node.rest}
                 operands = (node.first, *(operand for _, operand in node.rest))
-                safe = symbols <= {"+", "-", "*"}
-                return safe and all(self._is_harmless(operand, env) for operand in operands)
+                divisors = [o for symbol, o in node.rest if symbol in statics.DIVISIONS]
+                return all(self._is_harmless(o, env) for o in operands) and all(
+                    self._is_number(divisor, env) for divisor in divisors
+                )
             case _:
                 return False
 
-    def _conjunction(self, results: list[Evaluated], operator: str, span: Span) -> Evaluated:
-        """`and`/`or` of results; a static one that decides ends the evaluation before."""
+    def _is_number(self, node: ast.Expression, env: Environment) -> bool:
+        """Whether it is a literal or a name for a number that is known and not 0."""
+        value = self.evaluate(node, env) if isinstance(node, ast.Integer | ast.Name) else None
+        return isinstance(value, Dim) and value.value not in (None, 0)
+
+    def _conjunction(
+        self,
+        results: list[Evaluated],
+        operator: str,
+        span: Span,
+        rest: Sequence[str | None] = (),
+    ) -> Evaluated:
+        """`and`/`or` of results; of what a static one made irrelevant, the texts are given."""
         if any(isinstance(result, Unknown) for result in results):
             return UNKNOWN
         if len(results) == 1 and not isinstance(results[0], Truth):
@@ -337,9 +313,10 @@ class Expressions:
                 raise Problem(problems.wrong_operand(span, operator, describe(result)))
             truths.append(result)
         value = all(t.value for t in truths) if operator == "and" else any(t.value for t in truths)
+        if None in rest or not any(truth.text for truth in truths):
+            return Truth(value)
         texts = [truth.text or str(truth.value) for truth in truths]
-        known = any(truth.text for truth in truths)
-        return Truth(value, f" {operator} ".join(map(_bracketed, texts)) if known else None)
+        return Truth(value, f" {operator} ".join(map(_bracketed, [*texts, *filter(None, rest)])))
 
     # ----------------------------------------------------------------------- other expressions
 
@@ -348,10 +325,13 @@ class Expressions:
         if condition is None:
             return UNKNOWN
         chosen = self.evaluate(node.then if condition.value else node.otherwise, env)
-        if not isinstance(chosen, Dim | Real | Truth | Text) or condition.text is None:
+        if condition.text is None:
             return chosen
-        other = self._other_text(node.otherwise if condition.value else node.then, env)
+        is_static = isinstance(chosen, Dim | Real | Truth | Text)
+        unchosen = node.otherwise if condition.value else node.then
+        other = self._other_text(unchosen, env) if is_static else None
         if other is None:
+            self._body.builder.decided(condition)
             return chosen
         mine = statics.text_of(chosen)
         first, second = (mine, other) if condition.value else (other, mine)

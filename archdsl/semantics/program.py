@@ -433,6 +433,7 @@ class Program:
             members=tuple(builder.members.values()),
             nodes=tuple(builder.nodes),
             requirements=tuple(builder.requirements),
+            decisions=tuple(builder.decisions),
             span=block.definition.span,
         )
 

@@ -6,7 +6,7 @@ Leaves are formulas: sizes over the class's parameters and loop variables (`Dim`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -73,6 +73,22 @@ class MakeBranch:
 
 
 Construction = Make | Container | MakeLoop | MakeBranch
+
+
+def every_construction(items: Sequence[Construction]) -> Iterator[Construction]:
+    """The constructions and those inside them."""
+    waiting = list(items)
+    while waiting:
+        item = waiting.pop()
+        yield item
+        match item:
+            case Container() | MakeLoop():
+                waiting += item.items
+            case MakeBranch():
+                waiting += [*item.then, *item.otherwise]
+            case Make():
+                pass
+
 
 # ------------------------------------------------------------------------------ what is applied
 

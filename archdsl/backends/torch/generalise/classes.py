@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from archdsl.backends.python.formula import Formula
 from archdsl.backends.python.naming import Namespace
+from archdsl.backends.torch.dataflow import conditions
 from archdsl.backends.torch.generalise.cases import Mismatch
 from archdsl.backends.torch.generalise.merge import Wanted, merged
 from archdsl.backends.torch.generalise.validate import verify
-from archdsl.backends.torch.template import Template
-from archdsl.backends.torch.trace.trace import Trace, is_numbered_chain, plain, static_names, trace
+from archdsl.backends.torch.template import MakeBranch, Template, every_construction
+from archdsl.backends.torch.trace.lower import plain
+from archdsl.backends.torch.trace.trace import Trace, is_numbered_chain, static_names, trace
 from archdsl.diagnostics import InternalError
 from archdsl.ir.lowering import Unsupported
 from archdsl.ir.model import Argument, Block, Model, every_node
@@ -110,12 +112,22 @@ def _verified(traces: Sequence[Trace], wanted: Wanted) -> Template:
     """The class of these, all of whose parameters are followed by everything that has to."""
     template = merged(traces, wanted)
     lost = set[str]().union(*(verify(template, traced, wanted.classes) for traced in traces))
-    lost |= set[str]().union(*(traced.unfollowed & traced.names.keys() for traced in traces))
+    lost |= set[str]().union(*(_unfollowed(template, traced) for traced in traces))
     half_followed = lost.intersection(template.parameters)
     if half_followed:
         return _verified(traces, replace(wanted, literal=wanted.literal | half_followed))
     template.literal = frozenset(lost)
     return template
+
+
+def _unfollowed(template: Template, traced: Trace) -> Iterator[str]:
+    """The names that operators, or branches which the class has not, were decided by."""
+    made = every_construction(template.constructions)
+    written = {item.condition for item in made if isinstance(item, MakeBranch)}
+    written.update(conditions([*template.applications, *template.training]))
+    decided = {Formula(text) for text in traced.block.decisions} - written
+    names = {*traced.unfollowed, *(name for formula in decided for name in formula.names)}
+    return iter(names & traced.names.keys())
 
 
 def _skeleton(traced: Trace, known: Mapping[str, Template]) -> Any:

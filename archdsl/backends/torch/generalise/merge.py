@@ -28,6 +28,7 @@ from archdsl.backends.torch.template import (
     Template,
     Tie,
     Variable,
+    every_construction,
 )
 from archdsl.backends.torch.trace.lower import Instance, begun
 from archdsl.backends.torch.trace.sequential import chains, collapse, containers
@@ -283,22 +284,18 @@ def _about(weight: Weight) -> tuple[Any, ...]:
 
 def names_in(template: Template) -> Iterator[str]:
     """Every name in the formulas of a template."""
-    waiting: list[Construction] = list(template.constructions)
-    while waiting:
-        item = waiting.pop()
+    for item in every_construction(template.constructions):
         match item:
             case Make():
                 made = item.made
                 given = tuple(made.values.values()) if isinstance(made, NewInstance) else made
                 yield from _names((given, tuple(init for _, init in item.inits)))
-            case Container():
-                waiting += item.items
             case MakeLoop():
                 yield from _names((item.start, item.stop))
-                waiting += item.items
             case MakeBranch():
                 yield from item.condition.names
-                waiting += [*item.then, *item.otherwise]
+            case Container():
+                pass
     for weight in template.weights:
         yield from _names((weight.dims, weight.init))
     for item in walk([*template.applications, *template.training]):
