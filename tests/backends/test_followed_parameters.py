@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
 import pytest
 import torch
+from network_parity import namespace
 from torch import nn
 
 from archdsl import api
@@ -25,10 +25,8 @@ REFUSED = {("vit_b_32", "patch"), ("llama_small", "groups")}
 
 
 def emitted(network: api.Network) -> type[nn.Module]:
-    scope: dict[str, Any] = {"__name__": "emitted"}
     source = network.to_source()
-    exec(compile(source, "emitted.py", "exec"), scope)  # noqa: S102
-    return scope[root_class(source)]
+    return namespace(source)[root_class(source)]
 
 
 def integers(root: type[nn.Module]) -> dict[str, int]:

@@ -55,10 +55,15 @@ def filled(module: nn.Module, weights: dict[str, torch.Tensor]) -> nn.Module:
 
 def run_source(source: str) -> nn.Module:
     """The module that a person gets who saves the source and imports it."""
+    with torch.device("meta"):
+        return namespace(source)[root_class(source)]()
+
+
+def namespace(source: str) -> dict[str, Any]:
+    """What an emitted file defines."""
     scope: dict[str, Any] = {"__name__": "emitted"}
     exec(compile(source, "emitted.py", "exec"), scope)  # noqa: S102
-    with torch.device("meta"):
-        return scope[root_class(source)]()
+    return scope
 
 
 def image(shape: tuple[int, ...]) -> torch.Tensor:
