@@ -105,6 +105,7 @@ from archdsl.problems.syntax import (
     unclosed_bracket,
     unexpected_character,
     unexpected_end,
+    unfinished_line,
     unopened_bracket,
 )
 from archdsl.problems.values import (
@@ -212,6 +213,7 @@ __all__ = [
     "undecided_condition",
     "unexpected_character",
     "unexpected_end",
+    "unfinished_line",
     "unknown_argument",
     "unknown_dim",
     "unknown_edition",

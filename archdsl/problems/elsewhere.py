@@ -9,6 +9,9 @@ import re
 from collections.abc import Container
 from typing import Final, NamedTuple
 
+from archdsl.diagnostics import Fix
+from archdsl.source import Span
+
 
 class Here(NamedTuple):
     """What something is here: a sentence, and the text that replaces the name, if one does."""
@@ -30,10 +33,9 @@ NAMES: Final = {
     # functions
     "cat": "concat", "concatenate": "concat", "view": "reshape", "mm": "matmul", "bmm": "matmul",
     "dot": "matmul", "multiply": "mul", "subtract": "sub", "divide": "div", "power": "pow",
-    "expand_dims": "unsqueeze", "swapaxes": "transpose", "moveaxis": "permute", "swish": "silu",
+    "expand_dims": "unsqueeze", "swapaxes": "transpose", "swish": "silu",
     "reduce_mean": "mean", "reduce_sum": "sum", "reduce_max": "max", "top_k": "topk",
-    "clip": "clamp", "masked_fill": "where",
-    "avg": "mean", "average": "mean", "upsample": "interpolate",
+    "clip": "clamp", "avg": "mean", "average": "mean", "upsample": "interpolate",
     "resize": "interpolate", "broadcast_to": "expand", "true_divide": "div",
     # Python's constants
     "True": "true", "False": "false", "None": "none",
@@ -67,6 +69,8 @@ SENTENCES: Final = {
     "MSELoss": "training and its losses are PyTorch's; a spec describes the network",
     "contiguous": "memory layout is the compiler's; leave it out",
     "detach": "gradients are PyTorch's; leave it out",
+    "masked_fill": "write `where(mask, value, x)`",
+    "moveaxis": "write `x -> permute(0, 2, 1)`",
 }
 """A name elsewhere that has no one name here -> what is written instead."""
 
@@ -85,8 +89,6 @@ METHODS: Final = {
     "to": "devices and types are chosen by who runs the network; to change a type write `cast`",
     "cuda": "devices are chosen by who runs the network",
     "cpu": "devices are chosen by who runs the network",
-    "detach": "gradients are PyTorch's; leave it out",
-    "contiguous": "memory layout is the compiler's; leave it out",
     "clone": "values are never changed; leave it out",
     "item": "values are tensors throughout; leave it out",
     "float": 'write `x -> cast("float32")`',
@@ -122,12 +124,23 @@ ARGUMENT_SENTENCES: Final = {
     "training": "what differs in training follows `model.train()`; leave it out",
     "name": "a label stands before the layer: `x -> name: Layer(…)`",
     "data_format": "axes are in PyTorch's order, `[N, C, H, W]`; leave it out",
-    "kernel_initializer": "an initial distribution is `init=…` of a `param`",
-    "batch_first": "the walk is along the axis that is named or the first",
+    "kernel_initializer": "write `weight_init=normal(std=0.02)`",
     "return_sequences": "all steps are returned; the last is `select(axis=…, index=-1)`",
 }
 
+WIDTH_PLACES: Final = {"BatchNorm": 0, "GroupNorm": 1, "InstanceNorm": 0, "Linear": 0}
+"""At which place PyTorch is given the width of the input, which is inferred here."""
+
 _RANKED = re.compile(r"(?P<stem>\w+?)(?P<rank>[123][dD])\Z")
+
+
+def explained(
+    span: Span, here: Here | None, otherwise: tuple[tuple[str, ...], Fix | None]
+) -> tuple[tuple[str, ...], Fix | None]:
+    """The help and the fix for what is called otherwise elsewhere; else those that are given."""
+    if here is None:
+        return otherwise
+    return (here.help,), None if here.replacement is None else Fix(span, here.replacement)
 
 
 def named(name: str, known: Container[str]) -> Here | None:
@@ -156,14 +169,11 @@ def dotted(path: str, known: Container[str]) -> Here | None:
     if first.split(".")[0] in MODULES:
         if operator is None:
             return here or Here(f"there is no `{first}` here: operators are known by their names")
-        rank = last != operator and here is not None and "rank" in here.help
-        inferred = "; ranks and input widths are inferred" if rank else ""
+        inferred = "; ranks and input widths are inferred" if _RANKED.match(last) else ""
         return Here(f"there is no `{first}` here: write `{operator}`{inferred}", operator)
     if operator is not None:
         return Here(f"no dot leads to an operator: write `{first} -> {operator}`")
-    if last in METHODS:
-        return Here(METHODS[last])
-    return None
+    return Here(METHODS[last]) if last in METHODS else here
 
 
 def argument(key: str, known: Container[str]) -> Here | None:

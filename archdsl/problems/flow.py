@@ -120,11 +120,10 @@ def unknown_argument(
 ) -> Diagnostic:
     """`without` removes the argument, which mends it where its value is inferred."""
     key_span = span._replace(end=min(span.start + len(key), span.end))
-    help, fix = did_you_mean(key_span, key, known)
-    here = elsewhere.argument(key, known)
-    if here is not None:
-        help = (here.help,)
-        fix = without if here.replacement is None else Fix(key_span, here.replacement)
+    here, near = elsewhere.argument(key, known), did_you_mean(key_span, key, known)
+    help, fix = elsewhere.explained(key_span, here, near)
+    if here is not None and fix is None:
+        fix = without
     taken = (f"it takes {listed([f'`{k}`' for k in known])}",) if known else ("it takes none",)
     return Diagnostic(
         "unknown-argument", f"`{name}` has no argument `{key}`", span, help=help or taken, fix=fix

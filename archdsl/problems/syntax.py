@@ -43,6 +43,16 @@ def known_mistake(code: str, message: str, span: Span, help: str, fix: Fix | Non
     return Diagnostic(code, message, span, help=(help,), fix=fix)
 
 
+def unfinished_line(span: Span, word: str, last: str, end: Span) -> Diagnostic:
+    return Diagnostic(
+        "syntax-error",
+        f"`{word}` begins a statement, but the line above ends with `{last}`",
+        span,
+        related=(Label(end, "something has to follow here"),),
+        help=(f"finish the line above, or remove its `{last}`",),
+    )
+
+
 def missing_separator(span: Span, separator: str, found: str, gap: Span) -> Diagnostic:
     name, help = {
         ",": ("comma", "arguments and items are separated by `,`"),

@@ -16,11 +16,8 @@ def unknown_name(
     """`library` is where the standard library has a block of that name."""
     kind = "layer or block" if name[:1].isupper() else "name"
     names = frozenset(known)
-    help, fix = did_you_mean(span, name, names)
-    here = elsewhere.named(name, names)
-    if here is not None:
-        help = (here.help,)
-        fix = None if here.replacement is None else Fix(span, here.replacement)
+    here, near = elsewhere.named(name, names), did_you_mean(span, name, names)
+    help, fix = elsewhere.explained(span, here, near)
     if library is not None:
         help, fix = (f"it is in the standard library: `import {library} ({name})`",), None
     return Diagnostic("unknown-name", f"there is no {kind} `{name}` here", span, help=help, fix=fix)
@@ -62,11 +59,8 @@ def unknown_weight(
     span: Span, path: str, known: Sequence[str], operators: Iterable[str]
 ) -> Diagnostic:
     """A dotted path; what it is called elsewhere is told first."""
-    help, fix = did_you_mean(span, path, known)
-    here = elsewhere.dotted(path, frozenset(operators))
-    if here is not None:
-        help = (here.help,)
-        fix = None if here.replacement is None else Fix(span, here.replacement)
+    here, near = elsewhere.dotted(path, frozenset(operators)), did_you_mean(span, path, known)
+    help, fix = elsewhere.explained(span, here, near)
     return Diagnostic(
         "unknown-weight",
         f"no layer above has a weight `{path}`",

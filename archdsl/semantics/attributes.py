@@ -13,6 +13,7 @@ from archdsl import problems
 from archdsl.diagnostics import Fix
 from archdsl.ir.model import Origin
 from archdsl.ir.op import Op
+from archdsl.problems.elsewhere import WIDTH_PLACES
 from archdsl.semantics.problem import Problem
 from archdsl.semantics.values import (
     Evaluated,
@@ -121,12 +122,12 @@ def _by_position(operator: type[Op], name: str, positional: Sequence[Given]) -> 
         allowed = len(operator.positional)
         span = positional[allowed].span
         names = [key for key in operator.model_fields if key not in operator.positional]
-        has_width = len(positional) == allowed + 1 and operator.weights is not Op.weights
-        inferred = _without(positional[0].span, [each.span for each in positional])
+        width = WIDTH_PLACES.get(name, len(positional))
+        inferred = None
+        if len(positional) == allowed + 1 and width < len(positional):
+            inferred = _without(positional[width].span, [each.span for each in positional])
         raise Problem(
-            problems.too_many_arguments(
-                span, name, allowed, len(positional), names, inferred if has_width else None
-            )
+            problems.too_many_arguments(span, name, allowed, len(positional), names, inferred)
         )
     return dict(zip(operator.positional, positional, strict=False))
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 _PARTNER = {"(": ")", "[": "]", "{": "}"}
+_CLOSING = frozenset(_PARTNER.values())
 _SIGNIFICANT = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*|[][(){}]')
 
 
@@ -18,15 +19,21 @@ class Bracket:
     indentation: int
 
 
-def open_brackets(text: str, end: int, start: int = 0) -> tuple[list[Bracket], Bracket | None]:
-    """The brackets opened since `start` at `end`, and one that a dedented `}` closed for another.
+def surplus(text: str, start: int, end: int) -> int:
+    """How many more brackets are opened than closed in a range."""
+    found = [match[0] for match in _SIGNIFICANT.finditer(text, start, end)]
+    return sum(each in _PARTNER for each in found) - sum(each in _CLOSING for each in found)
+
+
+def open_brackets(text: str, end: int) -> tuple[list[Bracket], Bracket | None]:
+    """The brackets that are open at an offset, and one that a dedented `}` closed for another.
 
     A `}` at the beginning of a line closes a line of the same indentation. If it stands further to
     the left, the `}` of the bracket that it closes is missing.
     """
     stack: list[Bracket] = []
     robbed: Bracket | None = None
-    for match in _SIGNIFICANT.finditer(text, start, end):
+    for match in _SIGNIFICANT.finditer(text, 0, end):
         character = match[0]
         if character in _PARTNER:
             stack.append(Bracket(character, match.start(), indentation(text, match.start())))
@@ -51,8 +58,9 @@ def never_closed(text: str, offset: int) -> Bracket | None:
     if offset >= len(text.rstrip()):
         return last if last.character != "{" else robbed or last
     here = text[offset]
-    if here in _PARTNER.values() and here != _PARTNER[last.character]:
-        return last if any(here == _PARTNER[outer.character] for outer in stack) else None
+    if here in _CLOSING and here != _PARTNER[last.character]:
+        partners = {_PARTNER[outer.character] for outer in stack}
+        return last if last.character != "{" or here in partners else None
     if last.character == "{":
         return None
     outside = is_first_of_line(text, offset) and indentation(text, offset) <= last.indentation
@@ -62,7 +70,7 @@ def never_closed(text: str, offset: int) -> Bracket | None:
 def closes_nothing(text: str, offset: int) -> bool:
     """Whether a closing bracket stands at an offset and no bracket of its kind is open."""
     here = text[offset : offset + 1]
-    if not here or here not in _PARTNER.values():
+    if not here or here not in _CLOSING:
         return False
     stack, _ = open_brackets(text, offset)
     return all(here != _PARTNER[bracket.character] for bracket in stack)

@@ -47,7 +47,10 @@ MISTAKES = (
         'a string ends with `"` on the line on which it begins',
     ),
     _mistake(
-        r"//+[ \t]*(?P<text>.*)$", "a comment begins with `#`", "write `# {text}`", "# {text}"
+        r"//+[ \t]*(?P<text>(?:[^()\[\]{}\n]|\([^()\n]*\)|\[[^\[\]\n]*\])*)(?<!,)$",
+        "a comment begins with `#`",
+        "write `# {text}`",
+        "# {text}",
     ),
     _mistake(
         r"/\*.*", "a comment begins with `#`", "write `#` at the beginning of every line of it"
@@ -174,7 +177,7 @@ MISTAKES = (
         "[{items}]",
     ),
     _mistake(
-        r"(?P<x>[A-Za-z_][\w.]*)\[[^\]\n]*:[^\]\n]*\]",
+        r"(?P<x>[A-Za-z_][\w.]*(?:\([^()\n]*\))?)\[[^\]\n]*(?::|\.\.\.)[^\]\n]*\]",
         "an axis is sliced by a function",
         "write `{x} -> slice(axis=0, start=1, end=4)`",
     ),
@@ -184,6 +187,24 @@ MISTAKES = (
         "name each: `Layer(a=1, b=2)`",
     ),
     # ------------------------------------------------------------------------- pipelines and words
+    _mistake(
+        r"^edition[ \t]*[:=][ \t]*(?P<year>[0-9]+)",
+        "the edition follows its word",
+        "write `edition {year}`",
+        "edition {year}",
+    ),
+    _mistake(
+        r"->[ \t]*(?P<label>[A-Za-z_]\w*)[ \t]*=(?!=)",
+        "a label is followed by `:`",
+        "write `-> {label}: …`",
+        "-> {label}:",
+    ),
+    _mistake(
+        r"->[ \t]*(?P<dims>[A-Z]\w*(?:[ \t]*,[ \t]*\w+)+)",
+        "a type stands in brackets",
+        "write `-> [{dims}]`",
+        "-> [{dims}]",
+    ),
     _mistake(
         r"->[ \t]*if\b.*",
         "a choice after `->` stands in brackets",
@@ -204,11 +225,17 @@ MISTAKES = (
 """The first row that matches counts, so what is narrower comes first."""
 
 
+LONGEST_LINE = 1_000
+"""Nobody writes longer lines by hand, and some patterns take time that grows with the square."""
+
+
 def explained(text: str, offset: int) -> Explanation | None:
     """The mistake that people make who write such a line, if the table has it."""
     start = text.rfind("\n", 0, offset) + 1
     end = text.find("\n", offset)
     line = text[start : len(text) if end < 0 else end].rstrip("\r")
+    if len(line) > LONGEST_LINE:
+        return None
     for mistake in MISTAKES:
         for match in _around(mistake.pattern, line, offset - start):
             groups = {name: value or "" for name, value in match.groupdict().items()}
@@ -226,16 +253,3 @@ def explained(text: str, offset: int) -> Explanation | None:
 def _around(pattern: re.Pattern[str], line: str, at: int) -> Iterator[re.Match[str]]:
     """The matches on a line that touch a place."""
     return (m for m in pattern.finditer(line) if m.start() <= at <= m.end() and m.group())
-
-
-_BY_TOKEN = {
-    "=": "compare with `==`; `=` binds a name or gives an argument",
-    ":": "a label stands before a layer, `name: Layer(…)`",
-    "->": "a pipeline stands in brackets here: `(x -> …)`",
-    ",": "arguments are separated by one comma; statements by a new line or `;`",
-}
-
-
-def hint_for(token: str) -> str | None:
-    """A hint for a token that the grammar does not allow where it stands."""
-    return _BY_TOKEN.get(token)

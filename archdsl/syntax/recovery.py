@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from archdsl.syntax.brackets import open_brackets
+from archdsl.syntax.brackets import surplus
 
 _HEAD = re.compile(
     r"^(?:(?:block|cell|model)[ \t]+(?P<definition>[A-Za-z_]\w*)|(?P<import>import)\b"
@@ -14,6 +14,8 @@ _HEAD = re.compile(
     re.MULTILINE,
 )
 """A declaration begins at the left margin; what is indented belongs to the one above."""
+_MARGIN = re.compile(r"^(?:[A-Za-z_]\w*[ \t]+)?([A-Za-z_]\w*)", re.MULTILINE)
+"""What a line at the left margin may declare that begins with no word for declarations."""
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -26,11 +28,12 @@ class Declaration(NamedTuple):
 
 
 def declarations(text: str) -> Iterator[Declaration]:
-    """The declarations of a file, and what stands before the first as one without names."""
+    """The declarations of a file, and what stands before the first as one more."""
     heads = list(_heads(text))
     starts = [_with_documentation(text, head.start()) for head in heads]
     if not starts or starts[0] > 0:
-        yield Declaration(0, starts[0] if starts else len(text), frozenset())
+        end = starts[0] if starts else len(text)
+        yield Declaration(0, end, frozenset(_MARGIN.findall(text, 0, end)))
     for at, head in enumerate(heads):
         end = starts[at + 1] if at + 1 < len(heads) else len(text)
         if head["import"]:
@@ -42,12 +45,13 @@ def declarations(text: str) -> Iterator[Declaration]:
 
 def _heads(text: str) -> Iterator[re.Match[str]]:
     """Where declarations begin; what looks like a constant inside brackets is a statement."""
-    last = 0
+    depth = last = 0
     for head in _HEAD.finditer(text):
-        if head["constant"] and open_brackets(text, head.start(), last)[0]:
-            continue
+        is_constant = head["constant"] is not None
+        depth = max(0, depth + surplus(text, last, head.start())) if is_constant else 0
         last = head.start()
-        yield head
+        if not depth:
+            yield head
 
 
 def _with_documentation(text: str, start: int) -> int:
